@@ -1,0 +1,105 @@
+/**
+ * The one table of failures. A failure has a stable code that users can look up (docs/errors.md is checked against this
+ * table), an HTTP status and Kubernetes reason for API clients, an exit code for the command line, and a hint that says what to do.
+ * Code decides on codes, never on message text.
+ */
+
+interface ErrorRow {
+  /** HTTP status that carries it. */
+  readonly status: number;
+  /** metav1.StatusReason (API reference, meta/v1). */
+  readonly reason: string;
+  /** Exit code of the command line: 1 error, 2 usage, 3 not found, 4 sign-in needed, 5 denied, 6 cluster offline, 75 try again. */
+  readonly exit: number;
+  /** What the reader can do. */
+  readonly hint: string;
+}
+
+export const errorTable = {
+  NOT_SIGNED_IN: row(401, "Unauthorized", 4, "Send a bearer token of an issuer that this cluster trusts; `sallyport login` gets one."),
+  TOKEN_INVALID: row(401, "Unauthorized", 4, "Sign in again with `sallyport login`; `sallyport doctor` shows which check the token fails."),
+  TOKEN_EXPIRED: row(401, "Unauthorized", 4, "Sign in again with `sallyport login`."),
+  IDENTITY_REFUSED: row(403, "Forbidden", 5, "Ask the cluster's admin to check the claim mappings of its AuthenticationConfiguration."),
+  POLICY_DENIED: row(403, "Forbidden", 5, "Ask the cluster's admin for access."),
+  ADMIN_ONLY: row(
+    403,
+    "Forbidden",
+    5,
+    "Sign in as a gateway admin: a user whom the rule ADMIN_RULE of the gateway's configuration matches.",
+  ),
+  REQUEST_INVALID: row(400, "BadRequest", 2, "Correct the request; the message names the part that is wrong."),
+  METHOD_NOT_ALLOWED: row(405, "MethodNotAllowed", 2, "Use one of the methods of the Kubernetes API."),
+  UPGRADE_UNSUPPORTED: row(
+    400,
+    "BadRequest",
+    2,
+    "SPDY cannot cross this gateway. Use kubectl 1.31 or later; on 1.29 and 1.30 set KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true and KUBECTL_PORT_FORWARD_WEBSOCKETS=true.",
+  ),
+  CLUSTER_UNKNOWN: row(404, "NotFound", 3, "Check the cluster's name in the URL; `sallyport cluster list` shows the known ones."),
+  CLUSTER_EXISTS: row(409, "Conflict", 1, "Choose another name, or remove the cluster first with `sallyport cluster remove`."),
+  NOT_FOUND: row(404, "NotFound", 3, "Check the URL."),
+  AGENT_OFFLINE: row(
+    503,
+    "ServiceUnavailable",
+    6,
+    "Ask somebody with direct access to look at the agent: kubectl -n sallyport-system get pods",
+  ),
+  AGENT_GONE: row(
+    502,
+    "InternalError",
+    6,
+    "The agent's connection was lost while the request ran; check whether it took effect before you repeat it.",
+  ),
+  AGENT_TIMEOUT: row(504, "Timeout", 75, "Try again; `sallyport status` shows the agent's state."),
+  AGENT_REFUSED: row(
+    403,
+    "Forbidden",
+    5,
+    "The gateway log names the cluster's agent that tried to join; another key or cluster is registered for this name.",
+  ),
+  AGENT_TOO_OLD: row(426, "BadRequest", 1, "Install the agent's version that fits the gateway."),
+  UPSTREAM_UNREACHABLE: row(
+    503,
+    "ServiceUnavailable",
+    6,
+    "The agent reaches none of the cluster's apiservers; check them and the agent's network.",
+  ),
+  UPSTREAM_INVALID: row(
+    502,
+    "InternalError",
+    1,
+    "The apiserver's answer breaks the protocol, so it was not passed on; the agent's log has the details.",
+  ),
+  TOO_LARGE: row(413, "RequestEntityTooLarge", 1, "Send less at once."),
+  URI_TOO_LONG: row(414, "BadRequest", 2, "Shorten the URL: the gateway takes at most 16 KiB."),
+  HEADERS_TOO_LARGE: row(431, "BadRequest", 2, "Send fewer or shorter headers: the gateway takes at most 64 KiB."),
+  RATE_LIMITED: row(429, "TooManyRequests", 75, "Wait a moment, or close open streams."),
+  OVERLOADED: row(503, "ServiceUnavailable", 75, "The gateway is busy; try again."),
+  SESSION_ENDED: row(401, "Unauthorized", 4, "The credential that opened this stream has expired or was revoked: sign in again."),
+  CONFIGURATION_INVALID: row(400, "BadRequest", 2, "Correct the lines that the message names."),
+  INTERNAL: row(500, "InternalError", 1, "This is a fault of Sallyport; the reference in the message finds its log line."),
+} as const satisfies Record<string, ErrorRow>;
+
+/** A stable failure code, a key of `errorTable`. */
+export type ErrorCode = keyof typeof errorTable;
+
+/** A failure with a code of the table; the message says what failed, on what, and never holds a token, header value or body. */
+export class GatewayError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "GatewayError";
+    this.code = code;
+  }
+}
+
+/** Any thrown thing as a `GatewayError`; what is not one already becomes INTERNAL and keeps its cause. */
+export function toGatewayError(thrown: unknown): GatewayError {
+  if (thrown instanceof GatewayError) return thrown;
+  return new GatewayError("INTERNAL", "an unexpected fault", { cause: thrown });
+}
+
+function row(status: number, reason: string, exit: number, hint: string): ErrorRow {
+  return { status, reason, exit, hint };
+}
