@@ -77,6 +77,22 @@ export const errorTable = {
   OVERLOADED: row(503, "ServiceUnavailable", 75, "The gateway is busy; try again."),
   SESSION_ENDED: row(401, "Unauthorized", 4, "The credential that opened this stream has expired or was revoked: sign in again."),
   CONFIGURATION_INVALID: row(400, "BadRequest", 2, "Correct the lines that the message names."),
+  USAGE: row(400, "BadRequest", 2, "`--help` shows the command's flags and examples."),
+  CANCELLED: row(400, "BadRequest", 2, "Nothing was changed."),
+  LOGIN_FAILED: row(401, "Unauthorized", 4, "Run `sallyport login` again; `sallyport doctor` shows which step fails."),
+  LOGIN_UNAVAILABLE: row(
+    404,
+    "NotFound",
+    1,
+    "Give a token with `sallyport login --token-file`, or ask the gateway's admin to set up the login.",
+  ),
+  GATEWAY_UNREACHABLE: row(
+    503,
+    "ServiceUnavailable",
+    75,
+    "Check the gateway's URL and the network; `sallyport doctor` shows which step fails.",
+  ),
+  ISSUER_UNREACHABLE: row(503, "ServiceUnavailable", 75, "Check the network to the login's issuer, and try again."),
   INTERNAL: row(500, "InternalError", 1, "This is a fault of Sallyport; the reference in the message finds its log line."),
 } as const satisfies Record<string, ErrorRow>;
 
