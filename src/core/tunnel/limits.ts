@@ -1,0 +1,64 @@
+/** Every bound of the tunnel protocol, each with its reason. Both ends use the same ones; docs/protocol.md lists them. */
+
+/** Bytes of a frame's header. */
+export const frameHeaderBytes = 8;
+
+/** Largest WebSocket message: older hibernation read loops of Workers stop at 1 MiB. */
+export const maxMessageBytes = 1 << 20;
+
+/** Largest DATA payload: small enough that streams interleave, large enough that per-message cost stays below copying. */
+export const maxDataBytes = 128 << 10;
+
+/** Largest OPEN or HEAD payload: Workers carry at most 128 KB of headers, which JSON may nearly double. */
+export const maxHeadBytes = 256 << 10;
+
+/** Largest payload of any other control frame (HELLO, STATUS, GOAWAY, RST and END reasons). */
+export const maxControlBytes = 64 << 10;
+
+/** Largest datagram: what UDP over IPv4 can hold. */
+export const maxDatagramBytes = 65_507;
+
+/** Credit that each direction of a stream starts with: one round trip's worth of an interactive stream. */
+export const initialWindowBytes = 64 << 10;
+
+/** Credit added at OPEN for streams that are expected to be long: a fast start for lists and copies. */
+export const bulkWindowBytes = 512 << 10;
+
+/** Largest window that a stream grows to: 4 MiB fill 1 Gbit/s at 30 ms; a stalled reader can hold no more than this. */
+export const maxWindowBytes = 4 << 20;
+
+/** A window doubles when a whole one was consumed within this time by a reader that kept up: a slower stream needs no larger one. */
+export const windowGrowthMs = 100;
+
+/** Messages are filled with waiting frames up to this size: a Durable Object pays per message, not per byte. */
+export const batchBytes = 128 << 10;
+
+/** An interactive lane's batch: small, so that a keystroke never waits behind a large message. */
+export const interactiveBatchBytes = 32 << 10;
+
+/** A lane's sender stops filling the socket above this: what is in the kernel cannot be overtaken by a control frame. */
+export const laneBufferBytes = 256 << 10;
+
+/** Largest WebSocket message of a user's stream: what Kubernetes' Go server and Workers accept. */
+export const maxStreamMessageBytes = 32 << 20;
+
+/** Streams that one lane carries at once: 10,000 watches and some reserve. */
+export const maxStreamsPerLane = 16_384;
+
+/** Datagrams of one flow that wait for the lane: the oldest is dropped beyond it, as a router would. */
+export const maxQueuedDatagrams = 64;
+
+/** Frames without payload or credit cost that one message may hold: a flood of them is an attack, not traffic. */
+export const maxFramesPerMessage = 16_384;
+
+/** Time between an agent's heartbeats on each lane: well below the 100 s after which edges drop silent sockets. */
+export const heartbeatMs = 8_000;
+
+/** A lane without a heartbeat or an answer for this long is dead: two heartbeats lost, with some slack. */
+export const laneDeadMs = 20_000;
+
+/** A lane must finish its handshake in this time, or it is closed. */
+export const handshakeMs = 10_000;
+
+/** How long a request may wait for the response's head: apiservers answer or time out within 60 s. */
+export const headTimeoutMs = 75_000;
