@@ -89,7 +89,8 @@ function isPathSegmentName(name: string): boolean {
 /** Longest label selector that is looked at beside metadata.name: one object's labels are few, and matching stays cheap. */
 const maximumSelectorLength = 4096;
 
-const keyPattern = /^(?:(?<prefix>[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*)\/)?(?<name>[A-Za-z0-9](?:[-\w.]*[A-Za-z0-9])?)$/;
+const keyPattern =
+  /^(?:(?<prefix>[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*)\/)?(?<name>[A-Za-z0-9](?:[-\w.]*[A-Za-z0-9])?)$/;
 const valuePattern = /^(?:[A-Za-z0-9](?:[-\w.]*[A-Za-z0-9])?)?$/;
 const requirementPattern =
   /^\s*(?:!\s*(?<absent>[-\w./]+)|(?<key>[-\w./]+)(?:\s*(?:==|=|!=)\s*(?<value>[-\w.]*)|\s+(?:in|notin)\s*\((?<list>[-\w.,\s]*)\)|\s*[<>]\s*\d{1,18})?)\s*$/;

@@ -91,16 +91,10 @@ export function parseRequest(method: string, target: string): ParsedRequest {
   const rawPath = mark === -1 ? target : target.slice(0, mark);
   const query = mark === -1 ? "" : target.slice(mark + 1);
   const route = splitRoute(rawPath);
-  const isProxied = route.tail !== undefined;
-  if (!isProxied && !isRoutableMethod(method)) return invalid("METHOD_NOT_ALLOWED", "the Kubernetes API has no such method");
+  const problem = refuseRoute(route, method, query);
+  if (problem !== undefined) return problem;
   const decoded = decodeSegments(route.segments);
   if (decoded.type === "invalid") return decoded;
-  if (isProxied && /%(?![0-9a-fA-F]{2})/.test(route.tail)) {
-    return invalid("REQUEST_INVALID", "the path behind the proxy subresource holds a % that starts no escape");
-  }
-  if (!isProxied && query.split("&", maximumParameters + 1).length > maximumParameters) {
-    return invalid("REQUEST_INVALID", `the query has more than ${maximumParameters} parameters`);
-  }
   const text: RequestText = { method, query, target, path: `/${decoded.segments.join("/")}${route.tail ?? route.slash}` };
   return classify(decoded.segments, route.tail, text);
 }
@@ -140,6 +134,17 @@ function splitRoute(rawPath: string): Route {
   }
   if (segments.at(-1) !== "") return { segments, slash: "", tail: undefined };
   return { segments: segments.slice(0, -1), slash: segments.length === 1 ? "" : "/", tail: undefined };
+}
+
+/** A proxied application takes any method and query, but only a path that the apiserver can decode. */
+function refuseRoute(route: Route, method: string, query: string): InvalidRequest | undefined {
+  if (route.tail !== undefined) {
+    const isDecodable = !/%(?![0-9a-fA-F]{2})/.test(route.tail);
+    return isDecodable ? undefined : invalid("REQUEST_INVALID", "the path behind the proxy subresource holds a % that starts no escape");
+  }
+  if (!isRoutableMethod(method)) return invalid("METHOD_NOT_ALLOWED", "the Kubernetes API has no such method");
+  if (query.split("&", maximumParameters + 1).length <= maximumParameters) return undefined;
+  return invalid("REQUEST_INVALID", `the query has more than ${maximumParameters} parameters`);
 }
 
 /**

@@ -30,7 +30,9 @@ export function methodVerb(method: string): ResourceVerb {
 }
 
 /** Why a method is refused on any path, a proxied application's too: no token, CONNECT or TRACE, or another's name in other case. */
-export function refuseMethod(method: string): { readonly code: Extract<ErrorCode, "METHOD_NOT_ALLOWED">; readonly message: string } | undefined {
+export function refuseMethod(
+  method: string,
+): { readonly code: Extract<ErrorCode, "METHOD_NOT_ALLOWED">; readonly message: string } | undefined {
   const isToken = method.length <= maximumMethodLength && /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(method);
   if (!isToken) return { code: "METHOD_NOT_ALLOWED", message: "the method is not an HTTP token" };
   const upper = method.toUpperCase();
