@@ -139,8 +139,8 @@ function splitRoute(rawPath: string): Route {
 /** A proxied application takes any method and query, but only a path that the apiserver can decode. */
 function refuseRoute(route: Route, method: string, query: string): InvalidRequest | undefined {
   if (route.tail !== undefined) {
-    const isDecodable = !/%(?![0-9a-fA-F]{2})/.test(route.tail);
-    return isDecodable ? undefined : invalid("REQUEST_INVALID", "the path behind the proxy subresource holds a % that starts no escape");
+    const isEscaped = !/%(?![0-9a-fA-F]{2})/.test(route.tail);
+    return isEscaped ? undefined : invalid("REQUEST_INVALID", "the path behind the proxy subresource holds a % that starts no escape");
   }
   if (!isRoutableMethod(method)) return invalid("METHOD_NOT_ALLOWED", "the Kubernetes API has no such method");
   if (query.split("&", maximumParameters + 1).length <= maximumParameters) return undefined;

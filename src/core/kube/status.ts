@@ -1,6 +1,6 @@
 /** metav1.Status: how every failure is told to a Kubernetes client (API reference, meta/v1 Status). */
-import { errorTable } from "../errors.ts";
-import type { ErrorCode } from "../errors.ts";
+import { errorTable } from "#core/errors.ts";
+import type { ErrorCode } from "#core/errors.ts";
 
 /** The JSON of a failed metav1.Status. */
 export interface FailureStatus {
