@@ -34,7 +34,9 @@ if (command === undefined) {
   say("usage: node scripts/toolchain.mjs COMMAND [ARGUMENT…]");
   process.exit(2);
 }
-const lockDigest = createHash("sha256").update(readFileSync(path.join(root, "package-lock.json"))).digest("hex");
+const lockDigest = createHash("sha256")
+  .update(readFileSync(path.join(root, "package-lock.json")))
+  .digest("hex");
 if (!isInstalled()) await installOnce();
 await runCommand();
 
@@ -117,13 +119,14 @@ async function install() {
   npm.stderr.on("data", (chunk) => output.push(chunk));
   const outcome = await settle(npm);
   clearInterval(ticker);
-  if (outcome.type !== "exited" || outcome.code !== 0 || !existsSync(pinnedNode)) {
+  const succeeded = outcome.type === "exited" && outcome.code === 0;
+  if (!succeeded || !existsSync(pinnedNode)) {
     process.stderr.write(Buffer.concat(output));
     rmSync(mutexPath, { force: true });
     if (outcome.type === "failed") say(`npm could not be started: ${outcome.message}`);
-    else if (outcome.code === 0) say("the npm package `node` brought no program; allow its install script (npm config ignore-scripts) and repeat");
+    else if (succeeded) say("the npm package `node` brought no program: allow its install script (npm config ignore-scripts) and repeat");
     else say("npm ci failed; its output is above. Check the network and the npm registry that is configured, then repeat");
-    finish(outcome);
+    finish(succeeded ? { type: "exited", code: 1 } : outcome);
   }
   writeFileSync(stampPath, lockDigest);
   say(`packages installed in ${seconds()}`);
@@ -162,7 +165,7 @@ function settle(child) {
 function finish(outcome) {
   switch (outcome.type) {
     case "exited":
-      process.exit(outcome.code === 0 && !existsSync(pinnedNode) ? 1 : outcome.code);
+      process.exit(outcome.code);
       break;
     case "killed":
       process.exit(128 + (constants.signals[outcome.signal] ?? 0));

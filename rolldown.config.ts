@@ -1,0 +1,25 @@
+/**
+ * The bundles that are shipped: the command line (which is the agent too), the credential plugin that kubectl starts at every command,
+ * and the gateway for a workerd of one's own. Cloudflare's bundle is made by wrangler from the same workers/main.ts.
+ */
+import { defineConfig } from "rolldown";
+
+/** Native speed-ups that ws looks for and does without. */
+const optionalNative = ["bufferutil", "utf-8-validate"];
+
+export const commandLine = defineConfig({
+  input: { sallyport: "src/cli/main.ts", "sallyport-credential": "src/cli/credential.ts" },
+  platform: "node",
+  external: optionalNative,
+  output: { dir: "dist", format: "esm", entryFileNames: "[name].js", chunkFileNames: "chunks/[name]-[hash].js", cleanDir: false },
+});
+
+export const gateway = defineConfig({
+  input: { main: "workers/main.ts" },
+  platform: "neutral",
+  external: [/^cloudflare:/],
+  resolve: { conditionNames: ["workerd", "worker", "browser", "import", "default"], mainFields: ["module", "main"] },
+  output: { dir: "dist/worker", format: "esm", entryFileNames: "[name].js", codeSplitting: false },
+});
+
+export default [commandLine, gateway];
