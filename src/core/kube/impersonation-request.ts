@@ -84,8 +84,7 @@ function checkRequested({ users, uids, groups, extra }: RequestedParts): Imperso
   if (username === undefined) return invalid("Impersonate headers without Impersonate-User");
   if (moreUsers.length > 0 || uids.length > 1) return invalid("Impersonate-User and Impersonate-Uid may stand once");
   if (username === "" || uids[0] === "" || groups.includes("")) return invalid("an Impersonate header is empty");
-  // Keys come from the client: without a prototype, `__proto__` is a key like any other.
-  const identity: UserInfo = { username, uid: uids[0] ?? "", groups, extra: Object.assign(Object.create(null), Object.fromEntries(extra)) };
+  const identity: UserInfo = { username, uid: uids[0] ?? "", groups, extra: Object.fromEntries(extra) };
   if (impersonationChecks(identity).length <= maximumImpersonationChecks) return { type: "requested", identity };
   return invalid(`Impersonate headers ask for more than ${maximumImpersonationChecks} things`);
 }

@@ -1,0 +1,147 @@
+/**
+ * Upgrades: which of a client's requests to change the protocol are carried, and how a stream that the gateway itself must end
+ * is ended. Only WebSocket crosses the gateway. A proxy that joins two connections before the far side has agreed hands its client
+ * the apiserver's own connection (CVE-2018-1002105), so anything but the expected 101 is an answer or an error, never a pipe.
+ */
+import type { ErrorCode } from "#core/errors.ts";
+import { bearerProtocolPrefix, parseProtocols } from "./credentials.ts";
+import { headerValues, listValues } from "./headers.ts";
+import type { HeaderPairs } from "./headers.ts";
+import { isUpgradeSubresource } from "./request-class.ts";
+import type { KubeRequest } from "./request-path.ts";
+
+/** What a WebSocket stream carries, which decides its sub-protocols and its end. */
+export type UpgradeKind = "exec" | "attach" | "portforward" | "log" | "watch" | "proxy" | "other";
+
+/** What a request's upgrade is. */
+export type Upgrade =
+  | { readonly type: "none" }
+  /** Sub-protocols in the client's order, without a bearer token. */
+  | { readonly type: "websocket"; readonly kind: UpgradeKind; readonly protocols: readonly string[] }
+  /** Only after the user's right to the stream is checked as for a WebSocket: kubectl shows no other answer than this one's. */
+  | { readonly type: "spdy"; readonly code: Extract<ErrorCode, "UPGRADE_UNSUPPORTED">; readonly message: string }
+  | { readonly type: "refused"; readonly code: Extract<ErrorCode, "REQUEST_INVALID">; readonly message: string };
+
+/**
+ * Classifies a request's upgrade. Older kubectl, and newer after a failed WebSocket, ask for SPDY by POST; a front end may have
+ * removed `Upgrade`, so `X-Stream-Protocol-Version`, or a POST that could mean nothing else, is enough to know it.
+ */
+export function classifyUpgrade(request: KubeRequest, headers: HeaderPairs): Upgrade {
+  const tokens = listValues(headers, "upgrade").map((token) => token.toLowerCase());
+  const isSpdy = tokens.some((token) => token === "spdy" || token.startsWith("spdy/"));
+  if (isSpdy) return spdy;
+  if (tokens.length === 0) {
+    const isStripped = headerValues(headers, "x-stream-protocol-version").length > 0 || request.method === "POST";
+    return isUpgradeSubresource(request) && isStripped ? spdy : { type: "none" };
+  }
+  if (tokens.length > 1 || tokens[0] !== "websocket") return refused("only an upgrade to websocket is carried");
+  if (request.method !== "GET") return refused("a WebSocket is opened by GET");
+  const versions = headerValues(headers, "sec-websocket-version");
+  if (versions.length !== 1 || versions[0] !== "13") return refused("Sec-WebSocket-Version is not 13");
+  const protocols = parseProtocols(headers)?.filter((protocol) => !protocol.startsWith(bearerProtocolPrefix));
+  if (protocols === undefined) return refused("Sec-WebSocket-Protocol is malformed");
+  return { type: "websocket", kind: upgradeKind(request), protocols };
+}
+
+const spdy: Upgrade = { type: "spdy", code: "UPGRADE_UNSUPPORTED", message: "this request asks for SPDY, and only WebSocket is carried" };
+
+/** What a WebSocket to this request carries. */
+export function upgradeKind(request: KubeRequest): UpgradeKind {
+  if (request.type === "nonResource") return "other";
+  if (request.proxyTail !== undefined) return "proxy";
+  if (request.verb === "watch") return "watch";
+  if (request.apiGroup !== "" || request.resource !== "pods") return "other";
+  const { subresource } = request;
+  if (subresource === "exec" || subresource === "attach" || subresource === "portforward" || subresource === "log") return subresource;
+  return "other";
+}
+
+/** How a sub-protocol frames a pod's streams. */
+export type ProtocolFraming =
+  /** First byte is the channel; errors are text (v1) or a Status (v4, v5) on channel 3. */
+  | { readonly type: "channels"; readonly encoding: "binary" | "base64"; readonly errors: "text" | "status" }
+  /** Two channels for each port; errors are text. */
+  | { readonly type: "ports"; readonly encoding: "binary" | "base64" }
+  /** SPDY frames as an undelimited byte stream. */
+  | { readonly type: "tunnel" }
+  /** Plain bytes, as base64 text or binary. */
+  | { readonly type: "bytes"; readonly encoding: "binary" | "base64" };
+
+const execFramings: ReadonlyMap<string, ProtocolFraming> = new Map([
+  ["", { type: "channels", encoding: "binary", errors: "text" }],
+  ["channel.k8s.io", { type: "channels", encoding: "binary", errors: "text" }],
+  ["base64.channel.k8s.io", { type: "channels", encoding: "base64", errors: "text" }],
+  ["v4.channel.k8s.io", { type: "channels", encoding: "binary", errors: "status" }],
+  ["v4.base64.channel.k8s.io", { type: "channels", encoding: "base64", errors: "status" }],
+  ["v5.channel.k8s.io", { type: "channels", encoding: "binary", errors: "status" }],
+]);
+
+const framings: Readonly<Record<UpgradeKind, ReadonlyMap<string, ProtocolFraming>>> = {
+  exec: execFramings,
+  attach: execFramings,
+  portforward: new Map([
+    ["", { type: "ports", encoding: "binary" }],
+    ["v4.channel.k8s.io", { type: "ports", encoding: "binary" }],
+    ["v4.base64.channel.k8s.io", { type: "ports", encoding: "base64" }],
+    ["SPDY/3.1+portforward.k8s.io", { type: "tunnel" }],
+  ]),
+  log: new Map([
+    ["", { type: "bytes", encoding: "binary" }],
+    ["binary.k8s.io", { type: "bytes", encoding: "binary" }],
+    ["base64.binary.k8s.io", { type: "bytes", encoding: "base64" }],
+  ]),
+  watch: new Map(),
+  proxy: new Map(),
+  other: new Map(),
+};
+
+/** How the chosen sub-protocol (empty for none) frames a stream of this kind; undefined when Kubernetes defines none. */
+export function protocolFraming(kind: UpgradeKind, protocol: string): ProtocolFraming | undefined {
+  return framings[kind].get(protocol);
+}
+
+/** The facts of an answer to our own WebSocket handshake. */
+export interface HandshakeAnswer {
+  readonly status: number;
+  readonly headers: HeaderPairs;
+  /** What RFC 6455 section 4.2.2 makes of the key that we sent. */
+  readonly expectedAccept: string;
+  /** The sub-protocols that we offered. */
+  readonly offered: readonly string[];
+}
+
+/** What follows from an answer to a handshake. */
+export type HandshakeDecision =
+  | { readonly type: "switched"; readonly protocol: string }
+  /** An error of the apiserver's, for the client as it is. */
+  | { readonly type: "answered" }
+  | { readonly type: "invalid"; readonly code: Extract<ErrorCode, "UPSTREAM_INVALID">; readonly message: string };
+
+/**
+ * Decides on an answer to a handshake (RFC 6455 section 4.1). Only a complete 101 joins the streams; 4xx and 5xx are for the client;
+ * a redirect or any other success means that the far side did not understand, and is not passed on.
+ */
+export function decideHandshake(answer: HandshakeAnswer): HandshakeDecision {
+  if (answer.status >= 400 && answer.status <= 599) return { type: "answered" };
+  if (answer.status !== 101) return broken(`the apiserver answered the upgrade with status ${answer.status}`);
+  const upgrades = listValues(answer.headers, "upgrade").map((token) => token.toLowerCase());
+  const connections = listValues(answer.headers, "connection").map((token) => token.toLowerCase());
+  if (upgrades.length !== 1 || upgrades[0] !== "websocket" || !connections.includes("upgrade")) {
+    return broken("the apiserver switched to another protocol than WebSocket");
+  }
+  const accepts = headerValues(answer.headers, "sec-websocket-accept");
+  if (accepts.length !== 1 || accepts[0] !== answer.expectedAccept) return broken("the apiserver's Sec-WebSocket-Accept is wrong");
+  if (headerValues(answer.headers, "sec-websocket-extensions").length > 0) return broken("the apiserver chose an extension not offered");
+  const [protocol, ...more] = headerValues(answer.headers, "sec-websocket-protocol");
+  if (protocol === undefined) return { type: "switched", protocol: "" };
+  if (more.length > 0 || !answer.offered.includes(protocol)) return broken("the apiserver chose a sub-protocol not offered");
+  return { type: "switched", protocol };
+}
+
+function broken(message: string): HandshakeDecision {
+  return { type: "invalid", code: "UPSTREAM_INVALID", message };
+}
+
+function refused(message: string): Upgrade {
+  return { type: "refused", code: "REQUEST_INVALID", message };
+}
