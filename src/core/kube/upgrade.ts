@@ -28,12 +28,10 @@ export type Upgrade =
  */
 export function classifyUpgrade(request: KubeRequest, headers: HeaderPairs): Upgrade {
   const tokens = listValues(headers, "upgrade").map((token) => token.toLowerCase());
-  const isSpdy = tokens.some((token) => token === "spdy" || token.startsWith("spdy/"));
-  if (isSpdy) return spdy;
-  if (tokens.length === 0) {
-    const isStripped = headerValues(headers, "x-stream-protocol-version").length > 0 || request.method === "POST";
-    return isUpgradeSubresource(request) && isStripped ? spdy : { type: "none" };
+  if (isSpdyRequest(request, headers, tokens)) {
+    return { type: "spdy", code: "UPGRADE_UNSUPPORTED", message: "this request asks for SPDY, and only WebSocket is carried" };
   }
+  if (tokens.length === 0) return { type: "none" };
   if (tokens.length > 1 || tokens[0] !== "websocket") return refused("only an upgrade to websocket is carried");
   if (request.method !== "GET") return refused("a WebSocket is opened by GET");
   const versions = headerValues(headers, "sec-websocket-version");
@@ -43,7 +41,11 @@ export function classifyUpgrade(request: KubeRequest, headers: HeaderPairs): Upg
   return { type: "websocket", kind: upgradeKind(request), protocols };
 }
 
-const spdy: Upgrade = { type: "spdy", code: "UPGRADE_UNSUPPORTED", message: "this request asks for SPDY, and only WebSocket is carried" };
+function isSpdyRequest(request: KubeRequest, headers: HeaderPairs, tokens: readonly string[]): boolean {
+  if (tokens.some((token) => token === "spdy" || token.startsWith("spdy/"))) return true;
+  const isStripped = headerValues(headers, "x-stream-protocol-version").length > 0 || request.method === "POST";
+  return tokens.length === 0 && isStripped && isUpgradeSubresource(request);
+}
 
 /** What a WebSocket to this request carries. */
 export function upgradeKind(request: KubeRequest): UpgradeKind {
@@ -98,48 +100,6 @@ const framings: Readonly<Record<UpgradeKind, ReadonlyMap<string, ProtocolFraming
 /** How the chosen sub-protocol (empty for none) frames a stream of this kind; undefined when Kubernetes defines none. */
 export function protocolFraming(kind: UpgradeKind, protocol: string): ProtocolFraming | undefined {
   return framings[kind].get(protocol);
-}
-
-/** The facts of an answer to our own WebSocket handshake. */
-export interface HandshakeAnswer {
-  readonly status: number;
-  readonly headers: HeaderPairs;
-  /** What RFC 6455 section 4.2.2 makes of the key that we sent. */
-  readonly expectedAccept: string;
-  /** The sub-protocols that we offered. */
-  readonly offered: readonly string[];
-}
-
-/** What follows from an answer to a handshake. */
-export type HandshakeDecision =
-  | { readonly type: "switched"; readonly protocol: string }
-  /** An error of the apiserver's, for the client as it is. */
-  | { readonly type: "answered" }
-  | { readonly type: "invalid"; readonly code: Extract<ErrorCode, "UPSTREAM_INVALID">; readonly message: string };
-
-/**
- * Decides on an answer to a handshake (RFC 6455 section 4.1). Only a complete 101 joins the streams; 4xx and 5xx are for the client;
- * a redirect or any other success means that the far side did not understand, and is not passed on.
- */
-export function decideHandshake(answer: HandshakeAnswer): HandshakeDecision {
-  if (answer.status >= 400 && answer.status <= 599) return { type: "answered" };
-  if (answer.status !== 101) return broken(`the apiserver answered the upgrade with status ${answer.status}`);
-  const upgrades = listValues(answer.headers, "upgrade").map((token) => token.toLowerCase());
-  const connections = listValues(answer.headers, "connection").map((token) => token.toLowerCase());
-  if (upgrades.length !== 1 || upgrades[0] !== "websocket" || !connections.includes("upgrade")) {
-    return broken("the apiserver switched to another protocol than WebSocket");
-  }
-  const accepts = headerValues(answer.headers, "sec-websocket-accept");
-  if (accepts.length !== 1 || accepts[0] !== answer.expectedAccept) return broken("the apiserver's Sec-WebSocket-Accept is wrong");
-  if (headerValues(answer.headers, "sec-websocket-extensions").length > 0) return broken("the apiserver chose an extension not offered");
-  const [protocol, ...more] = headerValues(answer.headers, "sec-websocket-protocol");
-  if (protocol === undefined) return { type: "switched", protocol: "" };
-  if (more.length > 0 || !answer.offered.includes(protocol)) return broken("the apiserver chose a sub-protocol not offered");
-  return { type: "switched", protocol };
-}
-
-function broken(message: string): HandshakeDecision {
-  return { type: "invalid", code: "UPSTREAM_INVALID", message };
 }
 
 function refused(message: string): Upgrade {
