@@ -45,7 +45,7 @@ const folders: readonly FolderRule[] = [
     mayImport: ["#core/**", "#identity/**", "#agent/**", nodeModules, nodeSubmodules, "ws", "undici", "yaml"],
     because: "the agent is Node code beside the gateway, not above it: core, identity, node:, ws, undici.",
   },
-  ...["apiserver", "audit", "authorization", "session", "status", "targets", "tunnel"].map(agentPart),
+  ...["apiserver", "audit", "authorization", "session", "status", "targets", "tunnel", "websocket"].map(agentPart),
   {
     files: "src/agent/cluster/**",
     mayImport: ["#core/**", "#identity/**", "#agent/*.ts", "#agent/cluster/**", nodeModules, nodeSubmodules, clusterClient, "yaml"],
@@ -194,7 +194,7 @@ export default defineConfig({
     },
     // The agent's dialers: to the apiservers, and to the gateway.
     {
-      files: ["src/agent/apiserver/connections.ts", "src/agent/tunnel/dial.ts", "src/agent/main.ts"],
+      files: ["src/agent/apiserver/connections.ts", "src/agent/apiserver/upgrade.ts", "src/agent/tunnel/dial.ts", "src/agent/main.ts"],
       rules: { "no-restricted-globals": "off", "no-restricted-properties": "off" },
     },
     { files: ["workers/**"], rules: { "no-restricted-globals": ["error", fetchGlobal, ...nodeGlobals] } },

@@ -64,6 +64,18 @@ export const errorTable = {
     6,
     "The agent reaches none of the cluster's apiservers; check them and the agent's network.",
   ),
+  UPSTREAM_LOST: row(
+    502,
+    "InternalError",
+    6,
+    "The connection to the apiserver was lost while the request ran; check whether it took effect before you repeat it.",
+  ),
+  UPSTREAM_TIMEOUT: row(
+    504,
+    "Timeout",
+    75,
+    "The apiserver took the request and did not answer in time; check whether it took effect before you repeat it.",
+  ),
   UPSTREAM_INVALID: row(
     502,
     "InternalError",

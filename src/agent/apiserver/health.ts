@@ -1,0 +1,98 @@
+/**
+ * What is known of one apiserver's health: a pure machine, events in and a new state out.
+ *
+ * Probes of /readyz decide; requests can only take a server out for a while. /readyz fails the moment a server is told to stop,
+ * long before its connections do, which is what lets a rolling restart pass without a lost request.
+ */
+import {
+  ejectionMs,
+  maxEjectionMs,
+  passiveFailures,
+  passiveWindowMs,
+  probesToFall,
+  probesToRise,
+  slowStartMs,
+  slowStartShare,
+} from "./limits.ts";
+
+export interface Health {
+  /** What probes say; unproven servers are used, because the first request cannot wait for the first probe. */
+  readonly probed: "unproven" | "ready" | "notReady";
+  /** Probes in a row that say the contrary. */
+  readonly contrary: number;
+  /** When it came back, for slow start; undefined when it was never away. */
+  readonly backSinceMs: number | undefined;
+  /** Times of the last failed requests in a row. */
+  readonly failedAtMs: readonly number[];
+  readonly ejectedUntilMs: number;
+  /** How long the last ejection was. */
+  readonly ejectedForMs: number;
+  readonly lastAnswerMs: number | undefined;
+}
+
+export type HealthEvent =
+  | { readonly type: "probed"; readonly outcome: "ready" | "notReady" | "unreachable" }
+  /** A request could not be sent, was lost, or was answered with a 5xx that no apiserver writes. */
+  | { readonly type: "failed"; readonly mayEject: boolean }
+  /** A request was answered. */
+  | { readonly type: "answered" }
+  /** It refused a request because it is stopping. */
+  | { readonly type: "stopping" };
+
+export const unprovenHealth: Health = {
+  probed: "unproven",
+  contrary: 0,
+  backSinceMs: undefined,
+  failedAtMs: [],
+  ejectedUntilMs: 0,
+  ejectedForMs: 0,
+  lastAnswerMs: undefined,
+};
+
+/** The health after an event. */
+export function nextHealth(health: Health, event: HealthEvent, nowMs: number): Health {
+  switch (event.type) {
+    case "probed":
+      return afterProbe(event.outcome === "unreachable" ? health : { ...health, lastAnswerMs: nowMs }, event.outcome === "ready", nowMs);
+    case "failed":
+      return afterFailure(health, event.mayEject, nowMs);
+    case "answered":
+      return { ...health, failedAtMs: [], lastAnswerMs: nowMs };
+    case "stopping":
+      return { ...health, probed: "notReady", contrary: 0, lastAnswerMs: nowMs };
+  }
+}
+
+/** Whether requests go to it while others are there. */
+export function isAvailable(health: Health, nowMs: number): boolean {
+  return health.probed !== "notReady" && nowMs >= health.ejectedUntilMs;
+}
+
+/** Whether failed requests, not probes, keep it out. */
+export function isEjected(health: Health, nowMs: number): boolean {
+  return nowMs < health.ejectedUntilMs;
+}
+
+/** Its part of a full share, which grows after it came back. */
+export function share(health: Health, nowMs: number): number {
+  if (health.backSinceMs === undefined) return 1;
+  const grown = (nowMs - health.backSinceMs) / slowStartMs;
+  return Math.min(1, slowStartShare + (1 - slowStartShare) * Math.max(0, grown));
+}
+
+function afterProbe(health: Health, good: boolean, nowMs: number): Health {
+  const agrees = good === (health.probed !== "notReady");
+  if (agrees) return { ...health, probed: good ? "ready" : "notReady", contrary: 0 };
+  const contrary = health.contrary + 1;
+  if (contrary < (good ? probesToRise : probesToFall)) return { ...health, contrary };
+  if (!good) return { ...health, probed: "notReady", contrary: 0 };
+  return { ...health, probed: "ready", contrary: 0, backSinceMs: nowMs, failedAtMs: [], ejectedUntilMs: 0 };
+}
+
+function afterFailure(health: Health, mayEject: boolean, nowMs: number): Health {
+  const failedAtMs = [...health.failedAtMs.filter((at) => nowMs - at <= passiveWindowMs), nowMs].slice(-passiveFailures);
+  if (failedAtMs.length < passiveFailures || !mayEject) return { ...health, failedAtMs };
+  const recent = nowMs - health.ejectedUntilMs <= maxEjectionMs && health.ejectedForMs > 0;
+  const ejectedForMs = recent ? Math.min(maxEjectionMs, health.ejectedForMs * 2) : ejectionMs;
+  return { ...health, failedAtMs: [], ejectedUntilMs: nowMs + ejectedForMs, ejectedForMs };
+}

@@ -1,0 +1,250 @@
+/**
+ * The upgrade to a WebSocket on an apiserver.
+ *
+ * It is made by hand because WebSocket libraries refuse `SPDY/3.1+portforward.k8s.io`: its `/` is no RFC 6455 token, yet that is how
+ * kubectl forwards ports. A failed upgrade that left two connections joined was CVE-2018-1002105, so nothing passes before a 101 that
+ * is right in every respect, and whatever else comes ends as an answer or an error, never as an open pipe:
+ *
+ * - Only `websocket` is ever asked for, and only by GET.
+ * - A 101 counts with the right Sec-WebSocket-Accept, a sub-protocol that was offered or none, and no extension.
+ * - 4xx and 5xx pass as answers; 2xx and 3xx are errors, and no redirect is followed (CVE-2020-8559).
+ * - Once written, an upgrade is never sent again: an exec may have started.
+ */
+import { createHash } from "node:crypto";
+import http from "node:http";
+import type { ClientRequest, IncomingMessage, RequestOptions } from "node:http";
+import https from "node:https";
+import type { RequestOptions as TlsRequestOptions } from "node:https";
+import type { Duplex } from "node:stream";
+import { GatewayError } from "#core/errors.ts";
+import { headerValues, listValues, withoutHopByHop } from "#core/kube/headers.ts";
+import type { HeaderPairs } from "#core/kube/headers.ts";
+import type { Clock } from "#agent/clock.ts";
+import { headerValue, toPairs, toWireHeaders } from "./headers.ts";
+import { dialTimeoutMs, maxInformational, maxResponseHeaderBytes, tcpKeepAliveMs, upgradeTimeoutMs } from "./limits.ts";
+import type { ApiserverAddress, ClientTls, UpgradeOutcome, UpstreamRequest } from "./upstream.ts";
+
+export interface UpgradeOptions {
+  readonly address: ApiserverAddress;
+  readonly tls: ClientTls;
+  readonly request: UpstreamRequest;
+  readonly clock: Clock;
+  /** 16 random bytes. */
+  readonly nonce: () => Uint8Array;
+}
+
+/** An upgrade that was answered, or one of which nothing was written. */
+export type UpgradeAttempt = UpgradeOutcome | { readonly type: "unwritten"; readonly cause: Error };
+
+const websocketGuid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; // RFC 6455 section 1.3
+const protocolPattern = /^[\x21-\x2b\x2d-\x7e]+$/; // anything visible but a comma: wider than RFC 6455's token, for SPDY/3.1+…
+const bearerProtocolPrefix = "base64url.bearer.authorization.k8s.io.";
+
+/** The headers that only the hop to the apiserver may set. */
+const handshakeHeaders: ReadonlySet<string> = new Set([
+  "content-length",
+  "sec-websocket-accept",
+  "sec-websocket-extensions",
+  "sec-websocket-key",
+  "sec-websocket-protocol",
+  "sec-websocket-version",
+]);
+
+/** Asks one apiserver for a WebSocket; rejects with a GatewayError, or with the signal's reason. */
+export async function openUpgrade(options: UpgradeOptions): Promise<UpgradeAttempt> {
+  const { request, address, tls } = options;
+  if (request.method !== "GET") throw new GatewayError("REQUEST_INVALID", "a WebSocket is opened with GET");
+  const offered = offeredProtocols(request.headers);
+  const key = Buffer.from(options.nonce()).toString("base64");
+  const url = new URL(address.url);
+  const headers = handshakeLines(url.host, key, offered, request.headers);
+  const secure = url.protocol === "https:";
+  const base: RequestOptions = {
+    host: url.hostname.replaceAll(/[[\]]/g, ""),
+    port: url.port === "" ? (secure ? 443 : 80) : url.port,
+    method: "GET",
+    path: request.target,
+    headers,
+    agent: false,
+    maxHeaderSize: maxResponseHeaderBytes,
+  };
+  return new Promise((resolve, reject) => {
+    const sent = secure ? https.request({ ...base, ...tlsOptions(address, tls) }) : http.request(base);
+    new Handshake({ ...options, key, offered, secure, settle: { resolve, reject } }).run(sent);
+  });
+}
+
+/** The offered sub-protocols in order; one that carries a bearer token is a credential and ends at the gateway. */
+export function offeredProtocols(headers: HeaderPairs): readonly string[] {
+  const all = listValues(headers, "sec-websocket-protocol");
+  if (!all.every((protocol) => protocolPattern.test(protocol))) {
+    throw new GatewayError("REQUEST_INVALID", "Sec-WebSocket-Protocol is not a list of sub-protocols");
+  }
+  const offered = all.filter((protocol) => !protocol.startsWith(bearerProtocolPrefix));
+  if (all.length > 0 && offered.length === 0) {
+    throw new GatewayError("REQUEST_INVALID", "Sec-WebSocket-Protocol offers nothing but a bearer token");
+  }
+  return offered;
+}
+
+/** The Sec-WebSocket-Accept value that proves that a key was read (RFC 6455 section 4.2.2). */
+export function acceptValue(key: string): string {
+  return createHash("sha1")
+    .update(key + websocketGuid)
+    .digest("base64");
+}
+
+interface HandshakeOptions extends UpgradeOptions {
+  readonly key: string;
+  readonly offered: readonly string[];
+  readonly secure: boolean;
+  readonly settle: { readonly resolve: (attempt: UpgradeAttempt) => void; readonly reject: (error: Error) => void };
+}
+
+/** One handshake: settles once, and leaves no listener, timer or connection behind but the one that it hands over. */
+class Handshake {
+  readonly #options: HandshakeOptions;
+  #state: "dialling" | "written" | "settled" = "dialling";
+  #cancelTimer: () => void = () => undefined;
+  #informational = 0;
+  #sent: ClientRequest | undefined;
+
+  constructor(options: HandshakeOptions) {
+    this.#options = options;
+  }
+
+  run(sent: ClientRequest): void {
+    const { request, clock, secure } = this.#options;
+    this.#sent = sent;
+    this.#cancelTimer = clock.after(dialTimeoutMs, () => this.#fail(new Error("no connection in time")));
+    request.signal.addEventListener("abort", this.#abort);
+    sent.on("socket", (socket) => socket.once(secure ? "secureConnect" : "connect", () => this.#connected()));
+    sent.on("information", () => this.#inform());
+    sent.on("upgrade", (response, socket, head) => this.#upgraded(response, socket, head));
+    sent.on("response", (response) => this.#answered(response));
+    sent.on("error", (error) => this.#fail(error));
+    if (request.signal.aborted) this.#abort();
+    else sent.end();
+  }
+
+  #abort = (): void => {
+    const reason: unknown = this.#options.request.signal.reason;
+    this.#reject(reason instanceof Error ? reason : new Error("the request was abandoned"));
+  };
+
+  #connected(): void {
+    if (this.#state !== "dialling") return;
+    this.#state = "written";
+    this.#cancelTimer();
+    const late = new GatewayError("UPSTREAM_TIMEOUT", "the apiserver did not answer the upgrade in time");
+    this.#cancelTimer = this.#options.clock.after(upgradeTimeoutMs, () => this.#reject(late));
+  }
+
+  #inform(): void {
+    this.#informational += 1;
+    if (this.#informational > maxInformational) this.#reject(invalid("too many informational responses"));
+  }
+
+  #upgraded(response: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const headers = toPairs(response.rawHeaders);
+    const fault = this.#state === "settled" ? "it came too late" : this.#faultOf(response.statusCode ?? 0, headers);
+    if (fault !== undefined) {
+      socket.destroy();
+      this.#reject(invalid(fault));
+      return;
+    }
+    this.#settle();
+    const { signal } = this.#options.request;
+    const stop = (): unknown => socket.destroy();
+    signal.addEventListener("abort", stop);
+    socket.on("close", () => signal.removeEventListener("abort", stop));
+    response.socket.setKeepAlive(true, tcpKeepAliveMs);
+    const protocol = headerValue(headers, "sec-websocket-protocol")?.trim();
+    this.#options.settle.resolve({ type: "switched", headers: withoutHopByHop(headers), protocol, socket, head });
+  }
+
+  /** What is wrong with a 101 (RFC 6455 section 4.1, the client's checks). */
+  #faultOf(status: number, headers: HeaderPairs): string | undefined {
+    const { key, offered } = this.#options;
+    const protocols = headerValues(headers, "sec-websocket-protocol").map((value) => value.trim());
+    if (status !== 101) return `it switched with status ${status}`;
+    if (headerValue(headers, "upgrade")?.trim().toLowerCase() !== "websocket") return "it switched to another protocol";
+    if (!listValues(headers, "connection").some((option) => option.toLowerCase() === "upgrade"))
+      return "its 101 does not say Connection: Upgrade";
+    if (headerValue(headers, "sec-websocket-accept")?.trim() !== acceptValue(key)) return "its Sec-WebSocket-Accept is wrong";
+    if (headerValue(headers, "sec-websocket-extensions") !== undefined) return "it chose an extension that was not offered";
+    if (protocols.length > 1 || !protocols.every((protocol) => offered.includes(protocol)))
+      return "it chose a sub-protocol that was not offered";
+    return undefined;
+  }
+
+  #answered(response: IncomingMessage): void {
+    const status = response.statusCode ?? 0;
+    if (this.#state === "settled" || status < 400) {
+      this.#reject(invalid(`it answered the upgrade with status ${status}`));
+      return;
+    }
+    this.#settle();
+    const { signal } = this.#options.request;
+    const stop = (): unknown => response.destroy();
+    signal.addEventListener("abort", stop);
+    response.on("close", () => {
+      signal.removeEventListener("abort", stop);
+      this.#sent?.destroy();
+    });
+    const headers = withoutHopByHop(toPairs(response.rawHeaders));
+    this.#options.settle.resolve({ type: "answered", response: { status, headers, body: response } });
+  }
+
+  #fail(error: Error): void {
+    if (this.#state === "dialling") {
+      this.#settle();
+      this.#sent?.destroy();
+      this.#options.settle.resolve({ type: "unwritten", cause: error });
+      return;
+    }
+    const code = "code" in error && typeof error.code === "string" ? error.code : "";
+    if (code.startsWith("HPE_")) this.#reject(invalid(`its answer is not valid HTTP (${code})`, error));
+    else
+      this.#reject(
+        new GatewayError("UPSTREAM_LOST", "the apiserver closed the connection before it answered the upgrade", { cause: error }),
+      );
+  }
+
+  #reject(error: Error): void {
+    if (this.#state !== "settled") {
+      this.#settle();
+      this.#options.settle.reject(error);
+    }
+    this.#sent?.destroy();
+  }
+
+  #settle(): void {
+    this.#state = "settled";
+    this.#cancelTimer();
+    this.#options.request.signal.removeEventListener("abort", this.#abort);
+  }
+}
+
+function invalid(what: string, cause?: Error): GatewayError {
+  return new GatewayError("UPSTREAM_INVALID", `the apiserver's upgrade was refused: ${what}`, { cause });
+}
+
+function handshakeLines(host: string, key: string, offered: readonly string[], pairs: HeaderPairs): string[] {
+  const lines = ["Host", host, "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", key];
+  if (offered.length > 0) lines.push("Sec-WebSocket-Protocol", offered.join(", "));
+  lines.push(...toWireHeaders(pairs.filter(([name]) => !handshakeHeaders.has(name.toLowerCase()))));
+  return lines;
+}
+
+function tlsOptions(address: ApiserverAddress, tls: ClientTls): TlsRequestOptions {
+  const ca = address.ca ?? tls.ca;
+  const serverName = address.serverName ?? tls.serverName;
+  return {
+    rejectUnauthorized: !tls.insecure,
+    ...(ca === undefined ? {} : { ca }),
+    ...(serverName === undefined ? {} : { servername: serverName }),
+    ...(tls.certificate === undefined ? {} : { cert: tls.certificate }),
+    ...(tls.key === undefined ? {} : { key: tls.key }),
+  };
+}
