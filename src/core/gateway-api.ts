@@ -82,8 +82,8 @@ export interface GatewayFailure {
   readonly causes: readonly string[];
 }
 
-/** The longest AuthenticationConfiguration taken: a ConfigMap holds at most 1 MiB, and this is far above any real file. */
-export const maxConfigurationCharacters = 256 * 1024;
+/** The longest AuthenticationConfiguration taken: the agent reads it from a ConfigMap, which holds at most 1 MiB. */
+export const maxConfigurationCharacters = 1024 * 1024;
 
 /** Keys in one set; real issuers publish fewer than ten. */
 export const maxKeysInSet = 100;

@@ -18,7 +18,7 @@ const maxAnswerBytes = 256 * 1024;
 export async function requestJson(fetch: Fetch, url: string, init: RequestInit): Promise<HttpAnswer> {
   try {
     const response = await fetch(url, { ...init, redirect: "manual", signal: AbortSignal.timeout(requestTimeoutMs) });
-    return { type: "answered", status: response.status, body: parseJsonObject(await readBounded(response)) };
+    return { type: "answered", status: response.status, body: parseJsonObject(await readBoundedText(response, maxAnswerBytes)) };
   } catch (thrown) {
     return { type: "unreachable", detail: networkDetail(thrown) };
   }
@@ -32,12 +32,13 @@ export function networkDetail(thrown: unknown): string {
   return "code" in cause && typeof cause.code === "string" ? cause.code : cause.message;
 }
 
-async function readBounded(response: Response): Promise<string> {
+/** The whole body as text; throws when it is longer than the limit. */
+export async function readBoundedText(response: Response, maxBytes: number): Promise<string> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of response.body ?? []) {
     size += chunk.byteLength;
-    if (size > maxAnswerBytes) throw new Error("the answer is too long");
+    if (size > maxBytes) throw new Error("the answer is too long");
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");

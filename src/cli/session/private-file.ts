@@ -15,14 +15,19 @@ export function isJsonObject(input: unknown): input is JsonObject {
   return input !== null && typeof input === "object" && !Array.isArray(input);
 }
 
+/** JSON text as a value; undefined when it is not JSON. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // a SyntaxError: the caller treats it as absent
+  }
+}
+
 /** JSON text as an object; undefined when it is none. */
 export function parseJsonObject(text: string): JsonObject | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return isJsonObject(value) ? value : undefined;
-  } catch {
-    return undefined; // not JSON: the caller treats it as absent
-  }
+  const value = parseJson(text);
+  return isJsonObject(value) ? value : undefined;
 }
 
 /** The object in the file; undefined when there is no file, or when it holds no JSON object (a half-written or foreign file). */

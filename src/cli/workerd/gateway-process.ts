@@ -1,0 +1,108 @@
+/** Runs a gateway in workerd as a child process: writes its configuration to a folder, starts it, and waits until it answers. */
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { copyFile, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+import { join } from "node:path";
+import { renderWorkerdConfig } from "./config.ts";
+
+export interface GatewayProcessOptions {
+  /** An empty folder of its own. */
+  readonly folder: string;
+  /** The bundle `dist/worker/main.js`. */
+  readonly bundle: string;
+  readonly host: string;
+  readonly port: number;
+  /** PEM: the server's certificate chain and key. */
+  readonly certificate: string;
+  readonly key: string;
+  /** PEM of authorities to trust beside the browsers'. */
+  readonly trusted: readonly string[];
+  /** Whether Durable Objects are kept on disk, in the folder. */
+  readonly storage: "disk" | "memory";
+  readonly variables: Readonly<Record<string, string>>;
+  /** Gets each line that workerd prints: audit events and faults. */
+  readonly onLine: (line: string) => void;
+}
+
+export interface GatewayProcess {
+  readonly port: number;
+  readonly process: ChildProcess;
+  stop(): Promise<void>;
+}
+
+/** Starts workerd; resolves when it listens. @throws Error when it exits instead */
+export async function startGatewayProcess(options: GatewayProcessOptions): Promise<GatewayProcess> {
+  const { folder } = options;
+  await copyFile(options.bundle, join(folder, "main.js"));
+  await writeFile(join(folder, "tls.crt"), options.certificate);
+  await writeFile(join(folder, "tls.key"), options.key, { mode: 0o600 });
+  const trusted = await Promise.all(
+    options.trusted.map(async (pem, index) => {
+      await writeFile(join(folder, `trusted-${index}.crt`), pem);
+      return `trusted-${index}.crt`;
+    }),
+  );
+  const file = join(folder, "gateway.capnp");
+  const storage = options.storage === "disk" ? folder : undefined;
+  const { host, port, variables } = options;
+  const configuration = {
+    listen: `${host}:${port}`,
+    bundle: "main.js",
+    certificate: "tls.crt",
+    key: "tls.key",
+    trusted,
+    storage,
+    variables,
+  };
+  await writeFile(file, renderWorkerdConfig(configuration), { mode: 0o600 });
+  return launch(file, options);
+}
+
+async function launch(file: string, options: GatewayProcessOptions): Promise<GatewayProcess> {
+  const { binary, imports } = findWorkerd();
+  const child = spawn(binary, ["serve", file, "config", "-I", imports, "--control-fd=3"], { stdio: ["ignore", "pipe", "pipe", "pipe"] });
+  const errors: string[] = [];
+  createInterface({ input: child.stdout }).on("line", options.onLine);
+  createInterface({ input: child.stderr }).on("line", (line) => {
+    errors.push(line);
+    errors.splice(0, errors.length - 20);
+    options.onLine(line);
+  });
+  const exited = once(child, "exit").then(() => {
+    throw new Error(`workerd stopped:\n${errors.join("\n")}`);
+  });
+  const port = await Promise.race([listening(child), exited]);
+  exited.catch(() => undefined); // a later exit is the owner's to notice
+  return {
+    port,
+    process: child,
+    stop: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.kill("SIGTERM");
+      await once(child, "exit");
+    },
+  };
+}
+
+/** workerd tells on its control pipe, as lines of JSON, which port each socket got. */
+async function listening(child: ChildProcess): Promise<number> {
+  const control = child.stdio[3];
+  if (control === null || control === undefined || !("on" in control) || !("readable" in control))
+    throw new Error("workerd has no control pipe");
+  for await (const line of createInterface({ input: control })) {
+    const message: { readonly event?: string; readonly port?: number } = JSON.parse(line);
+    if (message.event === "listen" && message.port !== undefined) return message.port;
+  }
+  throw new Error("workerd closed its control pipe");
+}
+
+/** The workerd of this installation: the platform's own package holds the binary, the package `workerd` the schema. */
+function findWorkerd(): { readonly binary: string; readonly imports: string } {
+  const require = createRequire(import.meta.url);
+  const schema = require.resolve("workerd/workerd.capnp");
+  const { default: binary }: { readonly default: string } = require("workerd");
+  return { binary, imports: join(schema, "..") };
+}
