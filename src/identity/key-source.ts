@@ -6,15 +6,15 @@ export interface KeyQuery {
   readonly algorithm: SignatureAlgorithm;
 }
 
-/** A public key that may verify signatures of one algorithm. */
+/** A public key, bound to one algorithm. */
 export interface VerificationKey {
-  /** Whether `signature` is the key holder's over `signedBytes`; false for anything malformed. */
-  readonly verify: (signedBytes: Uint8Array<ArrayBuffer>, signature: Uint8Array<ArrayBuffer>) => Promise<boolean>;
+  /** Whether a compact token is signed by this key with its algorithm; false for anything malformed. Never throws. */
+  readonly verify: (token: string) => Promise<boolean>;
 }
 
 /** The one key for a query, or why there is none: no such key, more than one fits, or the issuer's keys could not be had. */
 export type KeyLookup =
-  | { readonly type: "found"; readonly key: VerificationKey }
+  | { readonly type: "found"; readonly key: VerificationKey; readonly generation: number }
   | { readonly type: "unknown" }
   | { readonly type: "ambiguous" }
   | { readonly type: "unavailable"; readonly message: string };
@@ -25,8 +25,12 @@ export interface KeySource {
   readonly generation: () => number;
   /** True while keys may be used without asking the issuer again. */
   readonly isFresh: () => boolean;
+  /** True while there are keys that are not too old to be used at all. */
+  readonly isUsable: () => boolean;
   /** Brings the keys up to date where they are not; never throws, and waits no longer than one fetch may take. */
   readonly refresh: () => Promise<void>;
   /** Finds the key of a query, fetching again when the key id is unknown and the cooldown has passed. Never throws. */
   readonly find: (query: KeyQuery) => Promise<KeyLookup>;
+  /** The public keys as a JWK Set (RFC 7517 section 5), fit for `createStaticKeys` elsewhere; undefined while none are usable. */
+  readonly exportKeys: () => string | undefined;
 }

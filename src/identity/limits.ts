@@ -4,6 +4,8 @@ export const doorLimits = {
   maxTokenBytes: 16 * 1024,
   /** Nesting of JSON objects and arrays in a token or a key set; real tokens use three or four levels. */
   maxJsonDepth: 32,
+  /** Elements of one array in a token or a key set: five times what any issuer sends, and a bound on nested CEL loops over claims. */
+  maxArrayElements: 1000,
   /** Tolerated difference between clocks for nbf and iat, as kube-apiserver's for nbf. exp has none. */
   clockSkewMs: 60_000,
   /** exp minus iat, unless the operator sets another: one working day's token and Cloudflare Access' default session fit. */
@@ -28,6 +30,8 @@ export const keyLimits = {
   refreshBeforeUseAfterMs: 10 * 60_000,
   /** Least time between two fetches, whatever tokens ask for: a new key is usable, and a recovered issuer is noticed, after this at the latest. */
   cooldownMs: 30_000,
+  /** The same while no keys are known at all, so that an issuer that starts after us is found soon. */
+  firstCooldownMs: 5000,
   /** Longest use of a key set whose issuer cannot be reached any more. */
   maxStaleMs: 24 * 60 * 60 * 1000,
   /** Age at which the discovery document is read again, so that a moved jwks_uri is noticed. */

@@ -49,3 +49,8 @@ export interface RefusedToken {
 
 /** The door's answer to a token. */
 export type TokenVerdict = VerifiedToken | RefusedToken;
+
+/** A refusal. */
+export function refuse(reason: TokenRefusalReason, message: string): RefusedToken {
+  return { type: "refused", reason, message };
+}
