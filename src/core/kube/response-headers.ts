@@ -44,7 +44,7 @@ export function sanitizeResponseHeaders(input: ResponseHeaderInput): ResponseHea
 export function privateCacheControl(values: readonly string[]): string {
   const directives = values.flatMap((value) => value.match(/(?:[^,"]|"(?:[^"\\]|\\.)*")+/g) ?? []).map((directive) => directive.trim());
   const kept = directives.filter((directive) => {
-    const name = /^(?<name>[A-Za-z0-9-]+)(?:=|$)/.exec(directive)?.groups?.["name"]?.toLowerCase();
+    const name = /^(?<name>[A-Za-z0-9-]+)(?:=(?:[\w.-]+|"[^"]*"))?$/.exec(directive)?.groups?.["name"]?.toLowerCase();
     return name !== undefined && !replacedDirectives.has(name);
   });
   return [...kept, "private", "no-transform"].join(", ");
