@@ -57,6 +57,12 @@ export const errorTable = {
     5,
     "The gateway log names the cluster's agent that tried to join; another key or cluster is registered for this name.",
   ),
+  AGENT_CREDENTIAL: row(
+    503,
+    "ServiceUnavailable",
+    6,
+    "The agent's own credential for the cluster cannot be had or was refused; the message and the agent's log say which.",
+  ),
   AGENT_TOO_OLD: row(426, "BadRequest", 1, "Install the agent's version that fits the gateway."),
   UPSTREAM_UNREACHABLE: row(
     503,

@@ -1,0 +1,150 @@
+/**
+ * The agent's own requests to its cluster, with its own identity.
+ *
+ * They are few and named: reviews of what users may do, the agent's own rights, the apiservers' addresses, one Secret. No request of a
+ * user ever passes here, and nothing here takes a header, a path or a body from one as it is.
+ */
+import type { Readable } from "node:stream";
+import { GatewayError } from "#core/errors.ts";
+import type { Clock } from "#agent/clock.ts";
+import { maxOwnAnswerBytes, ownRequestTimeoutMs } from "./limits.ts";
+
+/** The way to the apiservers, as this folder uses it. */
+export interface Requester {
+  request(request: {
+    readonly method: string;
+    readonly target: string;
+    readonly headers: readonly (readonly [string, string])[];
+    readonly body: Uint8Array | undefined;
+    readonly longRunning: boolean;
+    readonly affinity: string;
+    readonly signal: AbortSignal;
+  }): Promise<{ readonly status: number; readonly body: Readable }>;
+}
+
+/** The agent's own credential, as this folder uses it. */
+export interface OwnCredential {
+  authorization(): Promise<string | undefined>;
+  invalidate(): void;
+}
+
+export interface ClusterApiOptions {
+  readonly requester: Requester;
+  readonly credential: OwnCredential;
+  readonly clock: Clock;
+}
+
+/** An answer: the object, or why not. */
+export type ApiAnswer =
+  | { readonly type: "object"; readonly object: JsonObject }
+  /** `reason` is the Status' (metav1.StatusReason); empty when the answer is not a Status. */
+  | { readonly type: "refused"; readonly status: number; readonly reason: string };
+
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+const affinity = "sallyport-agent";
+
+/** The cluster's API for JSON objects. Rejects with a GatewayError when the cluster cannot be asked. */
+export class ClusterApi {
+  readonly #options: ClusterApiOptions;
+
+  constructor(options: ClusterApiOptions) {
+    this.#options = options;
+  }
+
+  async get(target: string): Promise<ApiAnswer> {
+    return this.#call("GET", target, undefined);
+  }
+
+  async create(target: string, object: JsonObject): Promise<ApiAnswer> {
+    return this.#call("POST", target, object);
+  }
+
+  async update(target: string, object: JsonObject): Promise<ApiAnswer> {
+    return this.#call("PUT", target, object);
+  }
+
+  /** A 401 says that nothing was done: the credential is fetched anew once. */
+  async #call(method: string, target: string, object: JsonObject | undefined): Promise<ApiAnswer> {
+    const first = await this.#once(method, target, object);
+    if (first.type !== "refused" || first.status !== 401) return first;
+    this.#options.credential.invalidate();
+    return this.#once(method, target, object);
+  }
+
+  async #once(method: string, target: string, object: JsonObject | undefined): Promise<ApiAnswer> {
+    const { requester, credential, clock } = this.#options;
+    const headers: [string, string][] = [["accept", "application/json"]];
+    const authorization = await credential.authorization();
+    if (authorization !== undefined) headers.push(["authorization", authorization]);
+    if (object !== undefined) headers.push(["content-type", "application/json"]);
+    const aborter = new AbortController();
+    const late = new GatewayError("UPSTREAM_TIMEOUT", "the apiserver did not answer the agent's own request in time");
+    const cancel = clock.after(ownRequestTimeoutMs, () => aborter.abort(late));
+    try {
+      const body = object === undefined ? undefined : Buffer.from(JSON.stringify(object));
+      const response = await requester.request({ method, target, headers, body, longRunning: false, affinity, signal: aborter.signal });
+      return toAnswer(response.status, await readText(response.body));
+    } finally {
+      cancel();
+    }
+  }
+}
+
+/** An object's field as an object; empty when it is not one. */
+export function objectField(object: JsonObject, name: string): JsonObject {
+  const value = object[name];
+  return isObject(value) ? value : {};
+}
+
+/** An object's field as a list; empty when it is not one. */
+export function listField(object: JsonObject, name: string): readonly unknown[] {
+  const value = object[name];
+  return Array.isArray(value) ? value : [];
+}
+
+/** An object's field as text; empty when it is not text. */
+export function textField(object: JsonObject, name: string): string {
+  const value = object[name];
+  return typeof value === "string" ? value : "";
+}
+
+/** An object's field as a list of texts; other elements are left out. */
+export function textsField(object: JsonObject, name: string): readonly string[] {
+  return listField(object, name).filter((value) => typeof value === "string");
+}
+
+/** Whether a value is a JSON object. */
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function toAnswer(status: number, text: string): ApiAnswer {
+  const object = parseObject(text);
+  if (status < 200 || status >= 300) return { type: "refused", status, reason: textField(object ?? {}, "reason") };
+  if (object === undefined)
+    throw new GatewayError("UPSTREAM_INVALID", "the apiserver's answer to the agent's own request is not a JSON object");
+  return { type: "object", object };
+}
+
+function parseObject(text: string): JsonObject | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined; // SyntaxError: not JSON, which the caller judges by the status
+  }
+}
+
+async function readText(body: Readable): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of body) {
+    if (!(chunk instanceof Uint8Array)) continue;
+    bytes += chunk.length;
+    if (bytes > maxOwnAnswerBytes)
+      throw new GatewayError("UPSTREAM_INVALID", "the apiserver's answer to the agent's own request is too long");
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
