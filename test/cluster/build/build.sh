@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# build.sh [VERSION]: builds the Kubernetes that the cluster tests run on, from its Go modules, into the cache:
+#   kube, coredns               the programs (see kube/main.go)
+#   pause|busybox|agnhost.tar   container images; agnhost is Kubernetes' own test server
+# It needs Go 1.24 or later and the Debian packages of packages.txt. The first time it takes 10 to 20 minutes on two cores; what is
+# there already is not built again.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+version=${1:-v1.34.4}
+cache=${SALLYPORT_CACHE:-$HOME/.cache/sallyport}/cluster/$version
+coredns_version=v1.12.4
+staging=v0.${version#v1.}
+minor=$(cut -d. -f2 <<< "$version")
+mkdir -p "$cache/src"
+export CGO_ENABLED=0
+# Tests never debug these programs: without symbols they are half the size.
+small='-s -w'
+
+say() { echo "build.sh: $*" >&2; }
+
+# k8s.io/kubernetes names its own parts at version zero and replaces them in its tree; a user of the module has to name them again.
+write_module() {
+  local name=$1 manifest
+  manifest=$(go mod download -json "k8s.io/kubernetes@$version" | sed -n 's/.*"GoMod": "\(.*\)",*/\1/p')
+  {
+    printf 'module %s\n\ngo 1.24.0\n\nrequire k8s.io/kubernetes %s\n\nreplace (\n' "$name" "$version"
+    grep -oE '^\s*k8s.io/[a-z-]+ =>' "$manifest" | awk -v to="$staging" '{ print "\t" $1 " => " $1 " " to }' | sort -u
+    printf ')\n'
+  } > go.mod
+}
+
+build_kube() {
+  mkdir -p "$cache/src/kube"; cd "$cache/src/kube"
+  cp "$here/kube/main.go" .
+  write_module kube
+  go mod tidy
+  local stamp=k8s.io/component-base/version
+  go build -trimpath -o "$cache/kube.part" -ldflags "$small -X $stamp.gitVersion=$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=$minor \
+    -X k8s.io/client-go/pkg/version.gitVersion=$version" .
+  mv "$cache/kube.part" "$cache/kube"
+}
+
+build_agnhost() {
+  mkdir -p "$cache/src/agnhost"; cd "$cache/src/agnhost"
+  write_module agnhost
+  printf '//go:build tools\n\npackage agnhost\n\nimport _ "k8s.io/kubernetes/test/images/agnhost"\n' > tools.go
+  go mod tidy
+  go build -trimpath -ldflags "$small" -o "$cache/agnhost.part" k8s.io/kubernetes/test/images/agnhost
+  mv "$cache/agnhost.part" "$cache/agnhost"
+}
+
+busybox_root() {
+  local root=$1 applet
+  mkdir -p "$root"/{bin,tmp,etc,www}
+  cp /bin/busybox "$root/bin/"
+  for applet in $(/bin/busybox --list); do
+    [ "$applet" = busybox ] || ln -sf busybox "$root/bin/$applet"
+  done
+  printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n' > "$root/etc/passwd"
+  printf 'root:x:0:\nuser:x:1000:\n' > "$root/etc/group"
+}
+
+# Programs of this machine with the libraries that they are linked with.
+add_programs() {
+  local root=$1 program path library; shift
+  for program in "$@"; do
+    path=$(command -v "$program") || { say "$program is missing: install the packages of packages.txt"; exit 1; }
+    rm -f "$root/bin/$program"
+    mkdir -p "$root/usr/bin"; cp -L "$path" "$root/usr/bin/"
+    for library in $(ldd "$path" | grep -o '/[^ ]*'); do
+      mkdir -p "$root$(dirname "$library")"; cp -L "$library" "$root$library"
+    done
+  done
+}
+
+build_images() {
+  local work; work=$(mktemp -d)
+  mkdir -p "$work/pause"
+  (cd "$here/pause" && GO111MODULE=off go build -ldflags "$small" -o "$work/pause/pause" main.go)
+  "$here/image.sh" registry.k8s.io/pause:3.10.1 "$work/pause" "$cache/pause.tar" '["/pause"]'
+  busybox_root "$work/busybox"
+  "$here/image.sh" registry.k8s.io/e2e-test-images/busybox:1.37.0-1 "$work/busybox" "$cache/busybox.tar" '["/bin/sh"]'
+  busybox_root "$work/agnhost"
+  mkdir -p "$work/agnhost"/{uploads,root}
+  cp "$cache/agnhost" "$work/agnhost/agnhost"
+  add_programs "$work/agnhost" bash dash curl dig ip nc socat ss tar
+  ln -sf ../usr/bin/dash "$work/agnhost/bin/sh"
+  # glibc resolves names with libraries that it loads by name only.
+  cp "$(ldconfig -p | awk '/libnss_files\.so\.2/ { print $NF; exit }')" "$(ldconfig -p | awk '/libnss_dns\.so\.2/ { print $NF; exit }')" \
+    "$work/agnhost$(dirname "$(ldconfig -p | awk '/libc\.so\.6/ { print $NF; exit }')")/"
+  "$here/image.sh" registry.k8s.io/e2e-test-images/agnhost:2.56 "$work/agnhost" "$cache/agnhost.tar" '["/agnhost"]' '' '["pause"]'
+  rm -rf "$work"
+}
+
+[ -x "$cache/kube" ] || { say "building Kubernetes $version"; build_kube; }
+[ -x "$cache/agnhost" ] || { say "building agnhost"; build_agnhost; }
+[ -x "$cache/coredns" ] || { say "building CoreDNS"; GOBIN=$cache go install -ldflags "$small" "github.com/coredns/coredns@$coredns_version"; }
+[ -f "$cache/images.done" ] || { say "making the images"; build_images; touch "$cache/images.done"; }
+say "ready in $cache"

@@ -1,0 +1,25 @@
+/** Where the built Kubernetes, its images and the downloaded tools are kept between runs. */
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import path from "node:path";
+
+/** The Kubernetes that the tests run on; test/cluster/build/build.sh builds it. */
+export const kubernetesVersion = "v1.34.4";
+
+export const cacheFolder = process.env["SALLYPORT_CACHE"] ?? path.join(homedir(), ".cache", "sallyport");
+const clusterFolder = path.join(cacheFolder, "cluster", kubernetesVersion);
+
+/** Files that build.sh leaves in the cache. */
+export const clusterFiles = {
+  /** etcd, the control plane, the node's programs and kubectl in one binary; its first argument chooses. */
+  kube: path.join(clusterFolder, "kube"),
+  coredns: path.join(clusterFolder, "coredns"),
+  /** Container images that every node gets. */
+  images: ["pause", "busybox", "agnhost"].map((name) => path.join(clusterFolder, `${name}.tar`)),
+} as const;
+
+/** Throws, with the command that helps, when the cache is not complete. */
+export function assertClusterBuilt(): void {
+  const missing = [clusterFiles.kube, clusterFiles.coredns, ...clusterFiles.images].filter((file) => !existsSync(file));
+  if (missing.length > 0) throw new Error(`${missing.join(", ")} missing: run test/cluster/build/build.sh (10 to 20 minutes, once)`);
+}

@@ -1,0 +1,64 @@
+/**
+ * What a cluster leaves on the machine, and its removal. The removal works from a cluster's folder alone, so it does not matter whether
+ * the test run that made it is still there to ask.
+ */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+
+import { type NetworkPlan, planNetwork, removeNetwork } from "./network.ts";
+import { removeNode } from "./node.ts";
+import { killRecorded, startTimeOf } from "./processes.ts";
+
+const folderPrefix = "sallyport-cluster-";
+
+/** What is written down before anything is started. */
+interface ClusterRecord {
+  readonly ownerPid: number;
+  readonly ownerStartTime: string;
+  /** Undefined for a control plane alone, which touches no network. */
+  readonly network: { readonly slot: number; readonly nodes: number; readonly apiservers: number } | undefined;
+}
+
+/** Makes a cluster's folder, and notes in it whose it is and what it will hold. */
+export function createClusterFolder(network: NetworkPlan | undefined): string {
+  const folder = mkdtempSync(path.join(tmpdir(), folderPrefix));
+  const record: ClusterRecord = {
+    ownerPid: process.pid,
+    ownerStartTime: startTimeOf(process.pid) ?? "",
+    network: network && { slot: network.slot, nodes: network.nodes.length, apiservers: network.apiserverAddresses.length },
+  };
+  writeFileSync(recordFile(folder), JSON.stringify(record));
+  return folder;
+}
+
+/** Removes a cluster with all its processes, mounts, namespaces and files. */
+export async function removeCluster(folder: string): Promise<void> {
+  // Only createClusterFolder writes this file.
+  const record = JSON.parse(readFileSync(recordFile(folder), "utf8")) as ClusterRecord;
+  await killRecorded(folder);
+  if (record.network !== undefined) {
+    const plan = planNetwork(record.network.slot, record.network.nodes, record.network.apiservers);
+    for (const node of plan.nodes) await removeNode(folder, node);
+    await removeNetwork(plan);
+  }
+  rmSync(folder, { recursive: true, force: true });
+}
+
+/** Removes the clusters whose test run has ended without doing so. Returns how many. */
+export async function removeAbandonedClusters(): Promise<number> {
+  const folders = readdirSync(tmpdir())
+    .filter((name) => name.startsWith(folderPrefix))
+    .map((name) => path.join(tmpdir(), name))
+    .filter((folder) => existsSync(recordFile(folder)))
+    .filter((folder) => {
+      const record = JSON.parse(readFileSync(recordFile(folder), "utf8")) as ClusterRecord;
+      return startTimeOf(record.ownerPid) !== record.ownerStartTime;
+    });
+  for (const folder of folders) await removeCluster(folder);
+  return folders.length;
+}
+
+function recordFile(folder: string): string {
+  return path.join(folder, "cluster.json");
+}
