@@ -12,7 +12,7 @@
  */
 import { GatewayError } from "#core/errors.ts";
 import type { ErrorCode } from "#core/errors.ts";
-import { encodeHeaderText, headerProblem, headerValues, isHeaderValue, isToken, withoutHopByHop } from "./headers.ts";
+import { encodeHeaderText, headerProblem, headerValues, isHeaderValue, withoutHopByHop } from "./headers.ts";
 import type { HeaderPair, HeaderPairs } from "./headers.ts";
 import type { KubeRequest } from "./request-path.ts";
 import { isExactText, userLimits } from "./user-info.ts";
@@ -30,7 +30,7 @@ export const gatewayCookiePrefix = "sallyport";
 /** What the apiserver's request headers are made from. */
 export interface RequestHeaderInput {
   readonly request: KubeRequest;
-  /** As the client sent them; names in any case. */
+  /** As the client sent them; names in any case. Trailers are not headers and are never forwarded. */
   readonly clientHeaders: HeaderPairs;
   /** Who the request runs as: the verified user, or whom that user may impersonate. */
   readonly identity: UserInfo;
@@ -41,14 +41,10 @@ export interface RequestHeaderInput {
   readonly auditId: string;
   /** The address that the gateway saw. */
   readonly clientIp?: string | undefined;
-  /** The Host for the apiserver; undefined leaves it to the connection. */
-  readonly apiserverHost?: string | undefined;
-  /** The Host that the client used, as the gateway routed it: what an application behind `/proxy` sees. */
+  /** The Host that the client used: an application behind `/proxy` is told it. */
   readonly clientHost?: string | undefined;
-  /** Only for a body whose length the sender enforces; a client's own claim would let it smuggle a second request. */
-  readonly contentLength?: number | undefined;
-  /** For a WebSocket upgrade: our own key, and the sub-protocols without any credential. */
-  readonly webSocket?: { readonly key: string; readonly protocols: readonly string[] } | undefined;
+  /** For a WebSocket upgrade, and only then: the sub-protocols to offer, without any credential. */
+  readonly webSocketProtocols?: readonly string[] | undefined;
 }
 
 /** The headers to send, or why the request must not be sent. */
@@ -65,7 +61,7 @@ export function writeRequestHeaders(input: RequestHeaderInput): RequestHeaders {
   if (problem !== undefined) return { type: "refused", code: "REQUEST_INVALID", message: problem };
   const refusal = identityProblem(input.identity) ?? originalUserProblem(input);
   if (refusal !== undefined) return { type: "refused", code: "IDENTITY_REFUSED", message: refusal };
-  const headers = [...clientLines(input), ...connectionLines(input), ...gatewayLines(input), ...identityLines(input)];
+  const headers = [...clientLines(input), ...protocolLine(input.webSocketProtocols ?? []), ...gatewayLines(input), ...identityLines(input)];
   return { type: "headers", headers };
 }
 
@@ -92,7 +88,8 @@ const singleHeaderNames = ["host", "content-type", "content-length", "user-agent
 
 /**
  * What an application behind `/proxy` must not get from a client: identity, addresses, credentials, and the fields that this
- * module or the connection writes itself.
+ * module or the connection writes itself. A client's own Content-Length is among them: a body of another length would smuggle a
+ * second request to the apiserver, with the agent's credential.
  */
 const withheldNamePattern =
   /^(?:impersonate-.*|x-remote-.*|x-forwarded-.*|x-auth-request-.*|x-original-.*|cf-.*|sec-websocket-.*|(?:x-)?sallyport-.*|forwarded|x-real-ip|true-client-ip|x-client-ip|x-cluster-client-ip|via|cdn-loop|audit-id|authorization|x-kubernetes-peer-proxied|x-stream-protocol-version|host|content-length|expect)$/;
@@ -102,7 +99,8 @@ function clientLines(input: RequestHeaderInput): readonly HeaderPair[] {
   const lines = withoutHopByHop(input.clientHeaders).flatMap(([name, value]): readonly HeaderPair[] => {
     const lower = name.toLowerCase();
     if (lower === "user-agent") return [[name, printable(value).slice(0, maximumUserAgentBytes)]];
-    if (!isProxied) return apiHeaderNames.has(lower) || (lower === "origin" && input.webSocket !== undefined) ? [[name, value]] : [];
+    if (!isProxied)
+      return apiHeaderNames.has(lower) || (lower === "origin" && input.webSocketProtocols !== undefined) ? [[name, value]] : [];
     // Some applications read `_` in a name as `-`, so `X_Remote_User` would be `X-Remote-User` to them.
     if (lower.includes("_") || withheldNamePattern.test(lower)) return [];
     return lower === "cookie" ? cookieLine(name, value) : [[name, value]];
@@ -119,24 +117,16 @@ function cookieLine(name: string, value: string): readonly HeaderPair[] {
 
 /** An application is told the host and scheme that its user's browser knows, so that the links and redirects it makes work. */
 function proxyLines(clientHost: string | undefined): readonly HeaderPair[] {
-  if (clientHost === undefined) return [];
+  if (clientHost === undefined || !/^[A-Za-z0-9.\-:[\]]{1,255}$/.test(clientHost)) return [];
   return [
-    ["X-Forwarded-Host", own("clientHost", clientHost)],
+    ["X-Forwarded-Host", clientHost],
     ["X-Forwarded-Proto", "https"],
   ];
 }
 
-function connectionLines(input: RequestHeaderInput): readonly HeaderPair[] {
-  const lines: HeaderPair[] = [];
-  const isProxied = input.request.type === "resource" && input.request.proxyTail !== undefined;
-  const host = isProxied ? (input.clientHost ?? input.apiserverHost) : input.apiserverHost;
-  if (host !== undefined) lines.push(["Host", own("host", host)]);
-  if (input.contentLength !== undefined) lines.push(["Content-Length", String(input.contentLength)]);
-  if (input.webSocket === undefined) return lines;
-  lines.push(["Connection", "Upgrade"], ["Upgrade", "websocket"], ["Sec-WebSocket-Version", "13"]);
-  lines.push(["Sec-WebSocket-Key", own("webSocket.key", input.webSocket.key)]);
-  const protocols = input.webSocket.protocols.map((protocol) => own("webSocket.protocols", protocol));
-  return protocols.length === 0 ? lines : [...lines, ["Sec-WebSocket-Protocol", protocols.join(", ")]];
+function protocolLine(protocols: readonly string[]): readonly HeaderPair[] {
+  if (protocols.length === 0) return [];
+  return [["Sec-WebSocket-Protocol", protocols.map((protocol) => own("a sub-protocol", protocol)).join(", ")]];
 }
 
 function gatewayLines(input: RequestHeaderInput): readonly HeaderPair[] {
@@ -178,7 +168,7 @@ function identityProblem(identity: UserInfo): string | undefined {
   if (!isExactText(identity.username, userLimits.maxNameBytes)) return "the username cannot be written as a header";
   if (identity.uid !== "" && !isExactText(identity.uid, userLimits.maxNameBytes)) return "the uid cannot be written as a header";
   if (identity.groups.length > userLimits.maxGroups) return `the user has more than ${userLimits.maxGroups} groups`;
-  if (!identity.groups.every((group) => group !== "" && isExactText(group, userLimits.maxNameBytes))) {
+  if (!identity.groups.every((group) => isExactText(group, userLimits.maxNameBytes))) {
     return "a group is empty or cannot be written as a header";
   }
   const entries = Object.entries(identity.extra);
@@ -208,9 +198,8 @@ function printable(value: string): string {
   return value.replaceAll(/[^\x20-\x7e]/g, "?");
 }
 
-/** A value of the agent's own: what no header can hold there is a fault of ours, never sent. */
+/** A value of the agent's own: what no header can hold there, or a comma that makes one value two, is a fault of ours, never sent. */
 function own(name: string, value: string): string {
-  const isProtocol = name !== "webSocket.protocols" || value.split("/").every((part) => isToken(part));
-  if (value !== "" && value.trim() === value && isHeaderValue(value) && isProtocol) return value;
+  if (value !== "" && value.trim() === value && isHeaderValue(value) && !value.includes(",")) return value;
   throw new GatewayError("INTERNAL", `${name} cannot be written as a header`);
 }

@@ -1,7 +1,7 @@
 /**
  * Upgrades: which of a client's requests to change the protocol are carried, and how a stream that the gateway itself must end
- * is ended. Only WebSocket crosses the gateway. A proxy that joins two connections before the far side has agreed hands its client
- * the apiserver's own connection (CVE-2018-1002105), so anything but the expected 101 is an answer or an error, never a pipe.
+ * is ended. Only WebSocket crosses the gateway: other protocols would need a raw connection, which Workers do not have, and each more that
+ * is carried is one more way to smuggle requests (h2c).
  */
 import type { ErrorCode } from "#core/errors.ts";
 import { bearerProtocolPrefix, parseProtocols } from "./credentials.ts";
@@ -48,7 +48,7 @@ function isSpdyRequest(request: KubeRequest, headers: HeaderPairs, tokens: reado
 }
 
 /** What a WebSocket to this request carries. */
-export function upgradeKind(request: KubeRequest): UpgradeKind {
+function upgradeKind(request: KubeRequest): UpgradeKind {
   if (request.type === "nonResource") return "other";
   if (request.proxyTail !== undefined) return "proxy";
   if (request.verb === "watch") return "watch";

@@ -266,8 +266,8 @@ describe("client headers", () => {
   });
 });
 
-describe("the connection's own headers", () => {
-  test("a WebSocket handshake is written from our values only", () => {
+describe("headers of the upgrade and of the gateway", () => {
+  test("a WebSocket's sub-protocols are ours to offer, and its origin goes on", () => {
     const clientHeaders: HeaderPairs = [
       ["Connection", "Upgrade"],
       ["Upgrade", "websocket"],
@@ -276,32 +276,23 @@ describe("the connection's own headers", () => {
       ["Sec-WebSocket-Protocol", "v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.eA"],
       ["Origin", "https://x"],
     ];
-    const webSocket = { key: "b3Vycw==", protocols: ["v5.channel.k8s.io", "SPDY/3.1+portforward.k8s.io"] };
-    expect(write({ clientHeaders, webSocket })).toEqual([
-      ["Origin", "https://x"],
-      ["Connection", "Upgrade"],
-      ["Upgrade", "websocket"],
-      ["Sec-WebSocket-Version", "13"],
-      ["Sec-WebSocket-Key", "b3Vycw=="],
-      ["Sec-WebSocket-Protocol", "v5.channel.k8s.io, SPDY/3.1+portforward.k8s.io"],
-      ...ourLines,
-    ]);
+    const webSocketProtocols = ["v5.channel.k8s.io", "SPDY/3.1+portforward.k8s.io"];
+    const offer = ["Sec-WebSocket-Protocol", "v5.channel.k8s.io, SPDY/3.1+portforward.k8s.io"];
+    expect(write({ clientHeaders, webSocketProtocols })).toEqual([["Origin", "https://x"], offer, ...ourLines]);
+    expect(write({ clientHeaders, webSocketProtocols: [] })).toEqual([["Origin", "https://x"], ...ourLines]);
+    expect(write({ clientHeaders })).toEqual(ourLines);
   });
 
-  test("no offered sub-protocol writes no list", () => {
-    expect(values(write({ webSocket: { key: "eA==", protocols: [] } }), "sec-websocket-protocol")).toEqual([]);
-  });
-
-  test("an application sees the host that its user sees; the API sees its own", () => {
-    const hosts = { apiserverHost: "10.0.0.1:6443", clientHost: "prod.gateway.example" };
-    expect(values(write(hosts), "host")).toEqual(["10.0.0.1:6443"]);
-    expect(values(write({ ...hosts, request: proxied }), "host")).toEqual(["prod.gateway.example"]);
-    expect(values(write({ ...hosts, request: proxied }), "x-forwarded-host")).toEqual(["prod.gateway.example"]);
-  });
-
-  test("a length is written only when the sender enforces it", () => {
-    expect(values(write({ clientHeaders: [["Content-Length", "5"]] }), "content-length")).toEqual([]);
-    expect(values(write({ contentLength: 5 }), "content-length")).toEqual(["5"]);
+  test("an application is told the host and scheme that its user sees; the API is not", () => {
+    const clientHost = "prod.gateway.example:8443";
+    const told = [
+      ["X-Forwarded-Host", clientHost],
+      ["X-Forwarded-Proto", "https"],
+    ];
+    expect(write({ clientHost, request: proxied })).toEqual([...told, ...ourLines]);
+    expect(write({ clientHost })).toEqual(ourLines);
+    expect(write({ clientHost: "evil\n", request: proxied })).toEqual(ourLines);
+    expect(write({ clientHost: "", request: proxied })).toEqual(ourLines);
   });
 
   test("an address that is none is left out, and an agent without a bearer token writes none", () => {
@@ -313,9 +304,9 @@ describe("the connection's own headers", () => {
   test.each([
     { authorization: "Bearer x\n" },
     { authorization: "" },
+    { authorization: "Bearer a, b" },
     { auditId: "a\r\nb" },
-    { clientHost: "a\nb", request: proxied },
-    { webSocket: { key: "k", protocols: ["a, b"] } },
+    { webSocketProtocols: ["a, b"] },
   ])("a value of the agent's own that no header can hold is a fault: %j", (changes) => {
     expect(() => writeRequestHeaders(input(changes))).toThrow("cannot be written as a header");
   });

@@ -256,6 +256,8 @@ describe("a proxied application's path", () => {
   test("a tail that the apiserver could not decode is refused", () => {
     expect(parseRequest("GET", "/api/v1/nodes/n/proxy/%zz").type).toBe("invalid");
     expect(parseRequest("GET", "/api/v1/nodes/n/proxy/a b").type).toBe("invalid");
+    expect(parseRequest("GET", "/api/v1/nodes/n/proxy/a#b").type).toBe("invalid");
+    expect(parseRequest("GET", "/api/v1/nodes/n/proxy/a?b#c").type).toBe("invalid");
   });
 
   test("the part before it stays strict", () => {
@@ -266,6 +268,9 @@ describe("a proxied application's path", () => {
   test.each([
     "/api/v1/namespaces/a/proxy/..",
     "/api/v1/namespaces/a/status/proxy/..",
+    "/api/v1/namespaces/a/status/x/proxy/..",
+    "/api/v1/watch/pods/proxy/..",
+    "/api/v1/proxy/nodes/proxy/..",
     "/api/v1/watch/namespaces/a/pods/p/proxy/..",
     "/api/v1/proxy/nodes/n/proxy/..",
     "/api/v1/proxy/..",

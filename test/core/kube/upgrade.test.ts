@@ -1,12 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { decideHandshake } from "#core/kube/handshake.ts";
-import type { HandshakeAnswer } from "#core/kube/handshake.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
 import { parseRequest } from "#core/kube/request-path.ts";
 import type { KubeRequest } from "#core/kube/request-path.ts";
 import { failureStatus } from "#core/kube/status.ts";
 import { endFrames } from "#core/kube/stream-end.ts";
-import { classifyUpgrade, protocolFraming, upgradeKind } from "#core/kube/upgrade.ts";
+import { classifyUpgrade, protocolFraming } from "#core/kube/upgrade.ts";
 import type { UpgradeKind } from "#core/kube/upgrade.ts";
 
 function request(line: string): KubeRequest {
@@ -36,7 +34,6 @@ describe("an upgrade to WebSocket is carried", () => {
     [`GET ${pod}`, "other"],
     ["GET /version", "other"],
   ])("%s carries %s", (line, kind) => {
-    expect(upgradeKind(request(line))).toBe(kind);
     expect(classifyUpgrade(request(line), [...webSocket, ["Sec-WebSocket-Protocol", "b, a"]])).toEqual({
       type: "websocket",
       kind,
@@ -125,53 +122,6 @@ describe("no other upgrade is carried", () => {
         ["Connection", "HTTP2-Settings"],
       ]),
     ).toEqual({ type: "none" });
-  });
-});
-
-describe("the apiserver's answer to our handshake", () => {
-  const good: HeaderPairs = [
-    ["Upgrade", "websocket"],
-    ["Connection", "Upgrade"],
-    ["Sec-WebSocket-Accept", "accept"],
-    ["Sec-WebSocket-Protocol", "v5.channel.k8s.io"],
-  ];
-  const answer = (changes: Partial<HandshakeAnswer>): HandshakeAnswer => ({
-    status: 101,
-    headers: good,
-    expectedAccept: "accept",
-    offered: ["v4.channel.k8s.io", "v5.channel.k8s.io"],
-    ...changes,
-  });
-
-  test("a complete 101 switches", () => {
-    expect(decideHandshake(answer({}))).toEqual({ type: "switched", protocol: "v5.channel.k8s.io" });
-    expect(decideHandshake(answer({ headers: good.slice(0, 3) }))).toEqual({ type: "switched", protocol: "" });
-  });
-
-  test.each([400, 401, 403, 404, 426, 500, 503])("%d is the client's to see", (status) => {
-    expect(decideHandshake(answer({ status }))).toEqual({ type: "answered" });
-  });
-
-  test.each([100, 103, 200, 204, 300, 301, 302, 307, 308, 600, 0])("%d is no answer to an upgrade", (status) => {
-    expect(decideHandshake(answer({ status }))).toEqual(expect.objectContaining({ type: "invalid", code: "UPSTREAM_INVALID" }));
-  });
-
-  test.each<[HeaderPairs]>([
-    [good.slice(1)],
-    [[good[0] ?? ["", ""], ...good.slice(2)]],
-    [good.filter(([name]) => name !== "Sec-WebSocket-Accept")],
-    [[...good, ["Sec-WebSocket-Accept", "accept"]]],
-    [good.map(([name, value]) => [name, value === "accept" ? "wrong" : value])],
-    [good.map(([name, value]) => [name, value === "websocket" ? "SPDY/3.1" : value])],
-    [good.map(([name, value]) => [name, value === "v5.channel.k8s.io" ? "v1.evil" : value])],
-    [[...good, ["Sec-WebSocket-Protocol", "v4.channel.k8s.io"]]],
-    [[...good, ["Sec-WebSocket-Extensions", "permessage-deflate"]]],
-  ])("a 101 with %j joins nothing", (headers) => {
-    expect(decideHandshake(answer({ headers }))).toEqual(expect.objectContaining({ type: "invalid", code: "UPSTREAM_INVALID" }));
-  });
-
-  test("a sub-protocol is not accepted when none was offered", () => {
-    expect(decideHandshake(answer({ offered: [] })).type).toBe("invalid");
   });
 });
 
