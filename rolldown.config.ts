@@ -8,7 +8,7 @@ import { defineConfig } from "rolldown";
 const optionalNative = ["bufferutil", "utf-8-validate"];
 
 export const commandLine = defineConfig({
-  input: { sallyport: "src/cli/main.ts", "sallyport-credential": "src/cli/credential.ts" },
+  input: { sallyport: "src/cli/main.ts", "sallyport-credential": "src/cli/credential.ts", agent: "src/agent/main.ts" },
   platform: "node",
   external: optionalNative,
   output: { dir: "dist", format: "esm", entryFileNames: "[name].js", chunkFileNames: "chunks/[name]-[hash].js", cleanDir: false },

@@ -1,5 +1,5 @@
 /** What a hub knows of its agents across sleep: the pinned key, each replica's last report, refused joins, and when one was last there. */
-import type { AgentState } from "#core/gateway-api.ts";
+import type { AgentState, PublicKeySet } from "#core/gateway-api.ts";
 import type { LaneSocket } from "./sockets.ts";
 
 export class AgentBook {
@@ -44,6 +44,14 @@ export class AgentBook {
       replica,
       JSON.stringify(roles),
     );
+  }
+
+  /** Whether these keys of the cluster's issuers differ from the last reported ones; remembers them. */
+  isNewKeys(keys: Readonly<Record<string, PublicKeySet>>): boolean {
+    const text = JSON.stringify(keys);
+    if (this.#fact("keys") === text) return false;
+    this.#setFact("keys", text);
+    return true;
   }
 
   /** The agents behind these lanes, with their last reports. */

@@ -9,15 +9,17 @@ import { frameTypes, encodeFrames } from "#core/tunnel/frame.ts";
 import type { ResetCode } from "#core/tunnel/frame.ts";
 import { chooseProtocol, heartbeatRequest, heartbeatResponse, tunnelVersions } from "#core/tunnel/handshake.ts";
 import { frameHeaderBytes, handshakeMs, laneDeadMs } from "#core/tunnel/limits.ts";
-import { encodePayload, parseAgentHello, parseJsonObject } from "#core/tunnel/payload.ts";
+import { encodePayload, parseAgentHello } from "#core/tunnel/payload.ts";
 import type { StreamClass } from "#core/tunnel/payload.ts";
 import { linkStream, Switchboard } from "#core/tunnel/switchboard.ts";
 import type { Circuit, Delivery } from "#core/tunnel/switchboard.ts";
+import { parseAgentReport } from "#core/agent-report.ts";
 import type { AgentState } from "#core/gateway-api.ts";
 import { AgentBook } from "./agent-book.ts";
 import { DiscoveryStore } from "./discovery-store.ts";
 import type { DiscoveryAnswer } from "./discovery-store.ts";
 import { verifyJoin } from "./join.ts";
+import { registryOf } from "./stubs.ts";
 import { ExchangeLink, isJoinedLane, LaneSocket, SocketLink } from "./sockets.ts";
 import type { HubLink, LaneAttachment, LinkAttachment } from "./sockets.ts";
 
@@ -41,7 +43,7 @@ export class ClusterHub extends DurableObject<Env> {
   readonly #exchanges = new Map<string, ExchangeLink>();
   readonly #book: AgentBook;
   readonly #discovery: DiscoveryStore;
-  #watch: ReturnType<typeof setTimeout> | undefined;
+  #watch: ReturnType<typeof setTimeout> | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -203,8 +205,12 @@ export class ClusterHub extends DurableObject<Env> {
     if (type === frameTypes.ping) lane.socket.send(encodeFrames([{ type: "pong", payload }]));
     if (type === frameTypes.goaway) lane.update({ ...lane.attachment, draining: true });
     if (type !== frameTypes.status) return;
-    const status = parseJsonObject(payload);
-    if (status.type === "parsed" && lane.attachment.joined !== undefined) this.#book.report(lane.attachment.joined.replica, status.payload);
+    const report = parseAgentReport(payload);
+    const { joined, claims } = lane.attachment;
+    if (report.type === "invalid" || joined === undefined) return;
+    this.#book.report(joined.replica, report.value.roles);
+    if (!this.#book.isNewKeys(report.value.issuerKeys)) return;
+    this.ctx.waitUntil(registryOf(this.env).reportKeys(claims.cluster, report.value.issuerKeys));
   }
 
   async #join(lane: LaneSocket, message: Uint8Array): Promise<void> {
@@ -264,9 +270,9 @@ export class ClusterHub extends DurableObject<Env> {
 
   /** While streams run or agents join, looks for lanes that went silent; otherwise nothing keeps the object awake. */
   #watchSoon(): void {
-    if (this.#watch !== undefined) return;
+    if (this.#watch !== null) return;
     this.#watch = setTimeout(() => {
-      this.#watch = undefined;
+      this.#watch = null;
       for (const lane of this.#lanes.values()) {
         const late = !isJoinedLane(lane) && Date.now() - lane.attachment.openedAtMs > handshakeMs;
         if (late || !this.#isAlive(lane)) this.#dropLane(lane.socket, 4408, late ? "no handshake in time" : "no heartbeat in time");

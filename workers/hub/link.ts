@@ -5,7 +5,7 @@
 import { GatewayError } from "#core/errors.ts";
 import type { ErrorCode } from "#core/errors.ts";
 import type { StreamClass } from "#core/tunnel/payload.ts";
-import type { ClusterHub } from "./hub.ts";
+import type { HubStub } from "./stubs.ts";
 
 /** What a link hands to its owner. */
 export interface LinkHandlers {
@@ -22,10 +22,8 @@ export interface Link {
   close(inOrder: boolean): void;
 }
 
-type Hub = DurableObjectStub<ClusterHub>;
-
 /** Opens a WebSocket to the hub. @throws GatewayError AGENT_OFFLINE, OVERLOADED */
-export async function openSocketLink(hub: Hub, streamClass: StreamClass, handlers: LinkHandlers): Promise<Link> {
+export async function openSocketLink(hub: HubStub, streamClass: StreamClass, handlers: LinkHandlers): Promise<Link> {
   const response = await hub.fetch(`https://hub/link?class=${streamClass}`, { headers: { upgrade: "websocket" } });
   const socket = response.webSocket;
   if (socket === null) throw await refusalOf(response);
@@ -57,7 +55,7 @@ export async function openSocketLink(hub: Hub, streamClass: StreamClass, handler
  * @throws GatewayError AGENT_OFFLINE, OVERLOADED
  */
 export async function openExchangeLink(options: {
-  readonly hub: Hub;
+  readonly hub: HubStub;
   readonly streamClass: StreamClass;
   readonly first: Uint8Array;
   readonly handlers: LinkHandlers;

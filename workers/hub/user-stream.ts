@@ -15,7 +15,7 @@ import type { StreamEvent } from "#core/tunnel/stream.ts";
 import { linkStream } from "#core/tunnel/switchboard.ts";
 import { openExchangeLink, openSocketLink } from "./link.ts";
 import type { Link, LinkHandlers } from "./link.ts";
-import type { ClusterHub } from "./hub.ts";
+import type { HubStub } from "./stubs.ts";
 
 /** What follows the head. Data must be given back with `consumed` when its reader has taken it. */
 export type Content =
@@ -23,7 +23,7 @@ export type Content =
   | { readonly type: "failed"; readonly error: GatewayError; readonly code: ResetCode };
 
 export interface UserStreamOptions {
-  readonly hub: DurableObjectStub<ClusterHub>;
+  readonly hub: HubStub;
   readonly open: OpenPayload;
   /** The whole request body when it is short and known: the stream then needs no socket. */
   readonly wholeBody: Uint8Array | undefined;
@@ -39,7 +39,7 @@ export class UserStream {
   #hasHead = false;
   #over = false;
   #onDrain: (() => void) | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(options: UserStreamOptions) {
     this.#options = options;

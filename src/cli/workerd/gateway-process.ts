@@ -65,8 +65,10 @@ async function launch(file: string, options: GatewayProcessOptions): Promise<Gat
   const { binary, imports } = findWorkerd();
   const child = spawn(binary, ["serve", file, "config", "-I", imports, "--control-fd=3"], { stdio: ["ignore", "pipe", "pipe", "pipe"] });
   const errors: string[] = [];
-  createInterface({ input: child.stdout }).on("line", options.onLine);
-  createInterface({ input: child.stderr }).on("line", (line) => {
+  const { stdout, stderr } = child;
+  if (stdout === null || stderr === null) throw new Error("workerd has no output pipes");
+  createInterface({ input: stdout }).on("line", options.onLine);
+  createInterface({ input: stderr }).on("line", (line) => {
     errors.push(line);
     errors.splice(0, errors.length - 20);
     options.onLine(line);

@@ -141,11 +141,6 @@ export function parseGoAway(bytes: Uint8Array): Parsed<GoAway> {
   return parse(bytes, (fields) => ({ reason: fields.text("reason") }));
 }
 
-/** A payload that is any JSON object, such as the roles' state in STATUS. */
-export function parseJsonObject(bytes: Uint8Array): Parsed<Readonly<Record<string, unknown>>> {
-  return parse(bytes, (fields) => fields.all());
-}
-
 function parse<Payload>(bytes: Uint8Array, read: (fields: Fields) => Payload): Parsed<Payload> {
   try {
     return { type: "parsed", payload: read(new Fields(JSON.parse(decoder.decode(bytes)), "payload")) };
@@ -169,10 +164,6 @@ class Fields {
 
   fail(field: string): never {
     throw new FieldFault(`${this.#name}.${field} is missing or wrong`);
-  }
-
-  all(): Readonly<Record<string, unknown>> {
-    return this.#object;
   }
 
   has(field: string): boolean {

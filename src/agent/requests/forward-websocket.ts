@@ -1,0 +1,147 @@
+/**
+ * An upgrade to a WebSocket: exec, attach, port-forward, and watches and logs that ask for one. Messages keep their borders, type and
+ * order both ways, and a close its code and reason; an answer that is no upgrade is carried as a plain one.
+ */
+import { listValues } from "#core/kube/headers.ts";
+import type { ResetCode } from "#core/tunnel/frame.ts";
+import { highWaterBytes } from "#agent/tunnel/tunnel-stream.ts";
+import type { TunnelStream } from "#agent/tunnel/tunnel-stream.ts";
+import { requestHeaders } from "./admitted.ts";
+import type { AdmittedRequest, HandlerOptions } from "./admitted.ts";
+import type { ApiserverResponse, WebSocketPeer } from "./ports.ts";
+
+/**
+ * Credit given at once for an upload: Workers cannot stop reading a client's WebSocket, so what the target does not take yet waits
+ * here, where there is memory, rather than at the edge, where there is little.
+ */
+const uploadCreditBytes = 16 << 20;
+
+/** Largest piece of an answer's body in one write. */
+const plain = { messageEnd: false, text: false };
+
+export async function forwardWebSocket(
+  options: HandlerOptions,
+  admitted: AdmittedRequest,
+  stream: TunnelStream,
+  abort: AbortController,
+): Promise<void> {
+  const { open, token } = admitted;
+  const startedMs = performance.now();
+  stream.listen({
+    onData: (_p, _k, consumed) => consumed(),
+    onEnd: () => undefined,
+    onReset: () => abort.abort(),
+    onDrain: () => undefined,
+  });
+  const outcome = await options.apiservers.upgrade({
+    method: open.method,
+    target: open.target,
+    headers: await requestHeaders(options, admitted, listValues(open.headers, "sec-websocket-protocol")),
+    body: undefined,
+    longRunning: true,
+    affinity: admitted.identity.username,
+    signal: abort.signal,
+  });
+  const timing = { verifyMs: admitted.verifyMs, upstreamMs: performance.now() - startedMs };
+  if (outcome.type === "answered") return carryAnswer(outcome.response, admitted, stream, timing);
+  if (stream.isClosed) return void outcome.socket.destroy();
+  const peer = options.createWebSocket(outcome.socket, outcome.head, outcome.protocol);
+  const bridge = new WebSocketBridge(admitted, stream, peer);
+  bridge.onOver = options.sessions.enter(token, {
+    onExpired: () => bridge.fail("EXPIRED", "the credential has ended"),
+    onExtended: (expiresAtMs) => stream.extend(expiresAtMs),
+  });
+  stream.sendHead({
+    status: 101,
+    headers: outcome.headers,
+    ...(outcome.protocol !== undefined && { protocol: outcome.protocol }),
+    expiresAtMs: token.expiresAtMs,
+    timing,
+  });
+  stream.grant(uploadCreditBytes);
+  bridge.start();
+}
+
+function carryAnswer(
+  response: ApiserverResponse,
+  admitted: AdmittedRequest,
+  stream: TunnelStream,
+  timing: { readonly verifyMs: number; readonly upstreamMs: number },
+): void {
+  const { body } = response;
+  stream.sendHead({ status: response.status, headers: response.headers, timing });
+  stream.listen({
+    onData: (_p, _k, consumed) => consumed(),
+    onEnd: () => undefined,
+    onReset: () => body.destroy(),
+    onDrain: () => body.resume(),
+  });
+  body.on("data", (chunk: Uint8Array) => {
+    stream.write(chunk, plain);
+    if (stream.queuedBytes >= highWaterBytes) body.pause();
+  });
+  body.on("end", () => stream.end());
+  body.on("error", () => stream.reset("TRUNCATED", "the apiserver broke off its answer"));
+  admitted.record.end({ status: response.status, reason: "refused upgrade", bytesIn: stream.receivedBytes, bytesOut: stream.sentBytes });
+}
+
+class WebSocketBridge {
+  onOver: () => void = () => undefined;
+  readonly #admitted: AdmittedRequest;
+  readonly #stream: TunnelStream;
+  readonly #peer: WebSocketPeer;
+  #isOver = false;
+
+  constructor(admitted: AdmittedRequest, stream: TunnelStream, peer: WebSocketPeer) {
+    this.#admitted = admitted;
+    this.#stream = stream;
+    this.#peer = peer;
+  }
+
+  start(): void {
+    const stream = this.#stream;
+    const peer = this.#peer;
+    stream.listen({
+      onData: (payload, kind, consumed) => peer.send(payload, { text: kind.text, final: kind.messageEnd }, consumed),
+      onEnd: (code, reason) => {
+        peer.close(code, reason);
+      },
+      onReset: (code) => {
+        peer.terminate();
+        this.#finish(code);
+      },
+      onDrain: () => {
+        if (stream.queuedBytes < highWaterBytes) peer.resume();
+      },
+    });
+    peer.listen({
+      onMessage: (data, text) => {
+        stream.write(data, { messageEnd: true, text });
+        if (stream.queuedBytes >= highWaterBytes) peer.pause();
+      },
+      onClose: (code, reason) => {
+        if (code === 1006) stream.reset("TRUNCATED", "the apiserver's connection broke");
+        else stream.end(code, reason);
+        this.#finish(`closed with ${code}`);
+      },
+    });
+  }
+
+  fail(code: ResetCode, reason: string): void {
+    this.#stream.reset(code, reason);
+    this.#peer.terminate();
+    this.#finish(code);
+  }
+
+  #finish(reason: string): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.onOver();
+    this.#admitted.record.end({
+      status: 101,
+      reason,
+      bytesIn: this.#stream.receivedBytes,
+      bytesOut: this.#stream.sentBytes + this.#stream.queuedBytes,
+    });
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * One user's request, from OPEN to its end: verify the token, decide who it is and whether they may be somebody else, write the
+ * headers, send it on, and carry what comes back. Each step either goes on or ends with one clear failure; no step repairs.
+ */
+import { GatewayError, toGatewayError } from "#core/errors.ts";
+import type { ErrorCode } from "#core/errors.ts";
+import { decideIdentity } from "#core/access/identity.ts";
+import type { Identity } from "#core/access/identity.ts";
+import { impersonationChecks, parseImpersonation } from "#core/kube/impersonation-request.ts";
+import { isLongRunning, isUpgradeSubresource } from "#core/kube/request-class.ts";
+import { parseRequest } from "#core/kube/request-path.ts";
+import type { KubeRequest } from "#core/kube/request-path.ts";
+import { failureSentence, failureStatus, warningHeader } from "#core/kube/status.ts";
+import { errorTable } from "#core/errors.ts";
+import type { OpenPayload } from "#core/tunnel/payload.ts";
+import type { TunnelStream } from "#agent/tunnel/tunnel-stream.ts";
+import type { AdmittedRequest, HandlerOptions } from "./admitted.ts";
+import type { RequestRecord } from "./record.ts";
+import { forwardHttp } from "./forward-http.ts";
+import { forwardWebSocket } from "./forward-websocket.ts";
+
+/** Handles one stream; never rejects. */
+export async function handleStream(options: HandlerOptions, open: OpenPayload, stream: TunnelStream): Promise<void> {
+  const record = options.recorder.begin(open);
+  const abort = new AbortController();
+  try {
+    const admitted = await admit(options, open, record);
+    record.admit(admitted);
+    if (open.kind === "websocket") await forwardWebSocket(options, admitted, stream, abort);
+    else await forwardHttp(options, admitted, stream, abort);
+  } catch (thrown) {
+    const error = toGatewayError(thrown);
+    record.end({ status: errorTable[error.code].status, reason: error.code, bytesIn: stream.receivedBytes, bytesOut: stream.sentBytes });
+    if (error.code === "INTERNAL") options.recorder.fault(error);
+    if (!stream.isClosed) sendFailure(stream, error);
+  }
+}
+
+/** Answers a stream that has sent no head yet with a failure. */
+function sendFailure(stream: TunnelStream, error: GatewayError): void {
+  const body = new TextEncoder().encode(JSON.stringify(failureStatus(error.code, error.message)));
+  stream.listen({
+    onData: (_payload, _kind, consumed) => consumed(),
+    onEnd: () => undefined,
+    onReset: () => undefined,
+    onDrain: () => undefined,
+  });
+  stream.sendHead({
+    status: errorTable[error.code].status,
+    headers: [
+      ["Content-Type", "application/json"],
+      ["Cache-Control", "no-store"],
+      ["Warning", warningHeader(failureSentence(error.code, error.message))],
+    ],
+    timing: { verifyMs: 0, upstreamMs: 0 },
+  });
+  stream.write(body, { messageEnd: true, text: false });
+  stream.end();
+}
+
+/** @throws GatewayError when the request may not go on */
+async function admit(options: HandlerOptions, open: OpenPayload, record: RequestRecord): Promise<AdmittedRequest> {
+  if (open.cluster !== options.cluster) throw new GatewayError("POLICY_DENIED", "the request is for another cluster");
+  const request = parseRequest(open.method, open.target);
+  if (request.type === "invalid") throw new GatewayError(request.code, request.message);
+  const startedMs = performance.now();
+  const token = options.door.verifyCached(open.token) ?? (await options.door.verify(open.token));
+  const verifyMs = performance.now() - startedMs;
+  if (token.type === "refused") throw new GatewayError(tokenFailure(token.reason), token.message);
+  record.verified(token);
+  options.sessions.renew(token);
+  const own = decide(options, token.identity);
+  const requested = parseImpersonation(open.headers);
+  if (requested.type === "invalid") throw new GatewayError("REQUEST_INVALID", requested.message);
+  const admitted = { open, request, token, longRunning: isLongRunning(request) || open.kind === "websocket", verifyMs, record };
+  if (requested.type === "none") {
+    await assertMayUpgrade(options, open, request, own);
+    return { ...admitted, identity: own, originalUser: undefined };
+  }
+  const identity = decideRequested(requested.identity);
+  await assertMayImpersonate(options, own, identity);
+  await assertMayUpgrade(options, open, request, identity);
+  return { ...admitted, identity, originalUser: own.username };
+}
+
+function tokenFailure(reason: string): ErrorCode {
+  return reason === "token-expired" ? "TOKEN_EXPIRED" : "TOKEN_INVALID";
+}
+
+function decide(options: HandlerOptions, identity: Identity): Identity {
+  const decision = decideIdentity(identity, options.allowedGroups);
+  if (decision.type === "refused") throw new GatewayError("IDENTITY_REFUSED", decision.message);
+  if (decision.droppedGroups > 0) options.onDroppedGroups(decision.droppedGroups);
+  return decision.identity;
+}
+
+/** Whom a user asks to be with `--as` is not limited by the agent's allow-list but by the cluster, which is asked; the name rules stay. */
+function decideRequested(identity: Identity): Identity {
+  if (identity.username.trim() === "") throw new GatewayError("REQUEST_INVALID", "Impersonate-User is empty");
+  return identity;
+}
+
+async function assertMayImpersonate(options: HandlerOptions, own: Identity, requested: Identity): Promise<void> {
+  for (const check of impersonationChecks(requested)) {
+    if (await options.reviews.isAllowed(reviewedUser(own), check)) continue;
+    throw new GatewayError("POLICY_DENIED", `${own.username} may not impersonate ${check.resource} ${check.name}`);
+  }
+}
+
+/**
+ * Before Kubernetes 1.35 a WebSocket exec, attach or port-forward needs only `get`, because the upgrade is a GET
+ * (AuthorizePodWebsocketUpgradeCreatePermission): here it always needs `create`, as the POST does.
+ */
+async function assertMayUpgrade(options: HandlerOptions, open: OpenPayload, request: KubeRequest, user: Identity): Promise<void> {
+  if (open.kind !== "websocket" || !isUpgradeSubresource(request)) return;
+  const { apiGroup, apiVersion, resource, subresource, namespace, name } = request;
+  const allowed = await options.reviews.isAllowed(reviewedUser(user), {
+    verb: "create",
+    group: apiGroup,
+    version: apiVersion,
+    resource,
+    subresource,
+    namespace,
+    name,
+  });
+  if (allowed) return;
+  throw new GatewayError(
+    "POLICY_DENIED",
+    `pods "${name}" is forbidden: User "${user.username}" cannot create resource "pods/${subresource}" in the namespace "${namespace}"`,
+  );
+}
+
+/** The user with the groups that the apiserver adds to everybody it impersonates (proxy behaviour of `impersonation.go`). */
+function reviewedUser(user: Identity): Identity {
+  if (user.groups.includes("system:authenticated") || user.groups.includes("system:unauthenticated")) return user;
+  const [, kind, namespace] = user.username.split(":");
+  const isAccount = user.username.startsWith("system:serviceaccount:") && user.groups.length === 0 && kind === "serviceaccount";
+  const own = isAccount ? ["system:serviceaccounts", `system:serviceaccounts:${namespace ?? ""}`] : user.groups;
+  const everybody = user.username === "system:anonymous" ? "system:unauthenticated" : "system:authenticated";
+  return { ...user, groups: [...own, everybody] };
+}

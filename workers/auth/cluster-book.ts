@@ -1,0 +1,68 @@
+/**
+ * The clusters as this isolate knows them: each one's record and token door, looked up again every few seconds so that a change or a
+ * removal is obeyed everywhere soon, and kept together so that a door is built once for many requests.
+ */
+import { parseAuthenticationConfiguration } from "#identity/configuration.ts";
+import { createTokenDoor } from "#identity/token-door.ts";
+import type { TokenDoor } from "#identity/token-door.ts";
+import type { ClusterName } from "#core/brand.ts";
+import type { ClusterRecord } from "#workers/hub/registry.ts";
+import { createIssuerKeys } from "./issuer-keys.ts";
+import type { RegistryStub } from "#workers/hub/stubs.ts";
+
+/** How long a record is believed: the time within which a removed cluster stops working at every isolate. */
+const recordMs = 5_000;
+
+/** Names remembered at once, unknown ones too: a scan of names must not fill the memory. */
+const maxClusters = 2_000;
+
+/** A cluster with the door to it. */
+export interface KnownCluster {
+  readonly record: ClusterRecord;
+  readonly door: TokenDoor;
+}
+
+interface Entry {
+  readonly text: string | undefined;
+  readonly cluster: KnownCluster | undefined;
+  readonly atMs: number;
+}
+
+export class ClusterBook {
+  readonly #entries = new Map<string, Entry>();
+
+  /** The cluster of this name, or undefined when none is registered. */
+  async find(registry: RegistryStub, name: ClusterName): Promise<KnownCluster | undefined> {
+    const entry = this.#entries.get(name);
+    if (entry !== undefined && Date.now() - entry.atMs < recordMs) return entry.cluster;
+    const record = await registry.get(name);
+    const text = record === undefined ? undefined : JSON.stringify(record);
+    const cluster = entry !== undefined && entry.text === text ? entry.cluster : knowCluster(record);
+    this.#entries.delete(name);
+    this.#entries.set(name, { text, cluster, atMs: Date.now() });
+    this.#shrink();
+    return cluster;
+  }
+
+  /** Forgets what this isolate knows of a cluster that it has just changed. */
+  forget(name: ClusterName): void {
+    this.#entries.delete(name);
+  }
+
+  #shrink(): void {
+    for (const name of this.#entries.keys()) {
+      if (this.#entries.size <= maxClusters) return;
+      this.#entries.delete(name);
+    }
+  }
+}
+
+function knowCluster(record: ClusterRecord | undefined): KnownCluster | undefined {
+  if (record === undefined) return undefined;
+  const { authenticationConfiguration, issuerKeys, name } = record.registration;
+  const parsed = parseAuthenticationConfiguration(authenticationConfiguration, name);
+  if (parsed.type === "invalid") return undefined; // it was valid when it was registered; a stricter version denies it
+  const { configuration } = parsed;
+  const keysFor = createIssuerKeys(configuration, issuerKeys, record.reportedKeys);
+  return { record, door: createTokenDoor({ configuration, keysFor, clock: () => Date.now() }) };
+}

@@ -1,0 +1,52 @@
+/** What every route shares: the environment, this isolate's knowledge of clusters, and where requests come from. */
+import { parseClusterName } from "#core/brand.ts";
+import type { ClusterName } from "#core/brand.ts";
+import type { AdminDoor } from "./auth/admin-door.ts";
+import type { ClusterBook } from "./auth/cluster-book.ts";
+
+export interface Gateway {
+  readonly env: Env;
+  readonly context: ExecutionContext;
+  readonly clusters: ClusterBook;
+  readonly admins: AdminDoor;
+}
+
+/** A request for a cluster's API: which cluster, and the target that the apiserver is to get. */
+export interface ClusterPlace {
+  readonly cluster: ClusterName | undefined;
+  /** Path and query, as they came behind the prefix. */
+  readonly target: string;
+  /** What the client calls this API's origin: redirects may name it. */
+  readonly origin: string;
+}
+
+const prefix = "/k/";
+
+/** Where a URL leads in a cluster: `https://<cluster>.<domain>/…` or `https://<gateway>/k/<cluster>/…`; undefined when it is the gateway's own. */
+export function placeOf(url: URL, env: Env): ClusterPlace | undefined {
+  const domain = env.CLUSTER_DOMAIN === "" ? undefined : `.${env.CLUSTER_DOMAIN.toLowerCase()}`;
+  const host = url.hostname.toLowerCase();
+  if (domain !== undefined && host.endsWith(domain)) {
+    return { cluster: parseClusterName(host.slice(0, -domain.length)), target: url.pathname + url.search, origin: url.origin };
+  }
+  if (!url.pathname.startsWith(prefix)) return undefined;
+  const rest = url.pathname.slice(prefix.length);
+  const slash = rest.indexOf("/");
+  const name = slash === -1 ? rest : rest.slice(0, slash);
+  return { cluster: parseClusterName(name), target: (slash === -1 ? "/" : rest.slice(slash)) + url.search, origin: url.origin };
+}
+
+/** The URL of a cluster's API, as kubeconfigs use it. */
+export function clusterUrl(env: Env, cluster: ClusterName): string {
+  if (env.CLUSTER_DOMAIN === "") return `${env.GATEWAY_URL}${prefix}${cluster}`;
+  const gateway = new URL(env.GATEWAY_URL);
+  return `https://${cluster}.${env.CLUSTER_DOMAIN}${gateway.port === "" ? "" : `:${gateway.port}`}`;
+}
+
+/**
+ * The client's address, from the one header that the edge in front writes and clients cannot (CLIENT_ADDRESS_HEADER; Cloudflare's is
+ * `cf-connecting-ip`). Bare workerd tells no address: then it is empty rather than what a client claims.
+ */
+export function clientAddress(env: Env, headers: Headers): string {
+  return env.CLIENT_ADDRESS_HEADER === "" ? "" : (headers.get(env.CLIENT_ADDRESS_HEADER) ?? "");
+}

@@ -1,0 +1,52 @@
+/**
+ * The gateway: a Worker that gives each cluster one HTTPS URL. The first file to read here.
+ *
+ *     https://<cluster>.<domain>/…       the Kubernetes API of a cluster
+ *     https://<gateway>/k/<cluster>/…    the same, where there is no wildcard DNS
+ *     https://<gateway>/tunnel/<cluster> where the cluster's agents come in
+ *     https://<gateway>/gateway/v1/…     the gateway's own API
+ *     https://<gateway>/healthz          whether the Worker runs
+ */
+import { Hono } from "hono";
+import { GatewayError, toGatewayError } from "#core/errors.ts";
+import { AdminDoor } from "./auth/admin-door.ts";
+import { ClusterBook } from "./auth/cluster-book.ts";
+import { placeOf } from "./gateway.ts";
+import type { Gateway } from "./gateway.ts";
+import { clusterRoutes } from "./routes/clusters.ts";
+import { failureResponse } from "./routes/failure.ts";
+import { handleKube } from "./routes/kube.ts";
+import { handleTunnel } from "./routes/tunnel.ts";
+
+export { ClusterHub } from "./hub/hub.ts";
+export { Registry } from "./hub/registry.ts";
+
+const app = new Hono<{ readonly Bindings: { gateway: Gateway } }>()
+  .get("/healthz", (context) => context.text("ok"))
+  .get("/tunnel/:cluster", (context) => handleTunnel(context.req.raw, context.env.gateway.env))
+  .route("/gateway/v1", clusterRoutes)
+  .notFound(() => failureResponse(new GatewayError("NOT_FOUND", "nothing is here; clusters are at /k/<cluster>")))
+  .onError((error) => tell(error));
+
+/** What this isolate keeps between requests, made with its first one because it needs the environment. */
+let isolate: Pick<Gateway, "clusters" | "admins"> | undefined;
+
+export default {
+  async fetch(request, env, context) {
+    isolate ??= { clusters: new ClusterBook(), admins: new AdminDoor(env) };
+    const gateway: Gateway = { env, context, ...isolate };
+    try {
+      const place = placeOf(new URL(request.url), env);
+      if (place !== undefined) return await handleKube(request, gateway, place);
+      return await app.fetch(request, { gateway });
+    } catch (thrown) {
+      return tell(thrown);
+    }
+  },
+} satisfies ExportedHandler<Env>;
+
+function tell(thrown: unknown): Response {
+  const error = toGatewayError(thrown);
+  if (error.code === "INTERNAL") console.error(JSON.stringify({ event: "fault", message: error.message, cause: String(error.cause) }));
+  return failureResponse(error);
+}

@@ -1,0 +1,67 @@
+/** An upgrade: the client gets its 101 when the apiserver has given one, with the sub-protocol that it chose. */
+import { GatewayError } from "#core/errors.ts";
+import { failureStatus } from "#core/kube/status.ts";
+import { endFrames } from "#core/kube/stream-end.ts";
+import type { HeadPayload } from "#core/tunnel/payload.ts";
+import { ClientSocket } from "#workers/hub/client-socket.ts";
+import { readBody } from "#workers/hub/response-body.ts";
+import { UserStream } from "#workers/hub/user-stream.ts";
+import { Expiry } from "./expiry.ts";
+import type { KubeCall } from "./kube.ts";
+import { sanitizeResponseHeaders } from "#core/kube/response-headers.ts";
+import { hubOf } from "#workers/hub/stubs.ts";
+
+export async function answerWebSocket(call: KubeCall): Promise<Response> {
+  const user = new UserStream({ hub: hubOf(call.gateway.env, call.open.cluster), open: call.open, wholeBody: undefined });
+  const abort = () => user.cancel();
+  call.signal.addEventListener("abort", abort);
+  const head = await user.open();
+  if (head.status !== 101) return refuse(call, user, head);
+  call.signal.removeEventListener("abort", abort);
+  const { 0: client, 1: server } = new WebSocketPair();
+  server.binaryType = "arraybuffer";
+  server.accept();
+  const protocol = head.protocol ?? "";
+  const kind = call.upgrade.type === "websocket" ? call.upgrade.kind : "other";
+  const expiry = new Expiry(Math.min(head.expiresAtMs ?? Number.POSITIVE_INFINITY, call.token.expiresAtMs), () =>
+    user.fail("SESSION_ENDED", "the credential that opened this stream has ended", "EXPIRED"),
+  );
+  const socket = new ClientSocket({
+    stream: user,
+    socket: server,
+    farewell: (error) => {
+      const end = endFrames({ kind, protocol }, failureStatus(error.code, error.message));
+      return {
+        messages: end.messages.map((message) => (message.type === "text" ? message.text : message.bytes)),
+        code: end.closeCode,
+        reason: end.closeReason,
+      };
+    },
+    onExtend: (expiresAtMs) => expiry.extend(expiresAtMs),
+    onEnd: (outcome, detail) => {
+      expiry.stop();
+      call.audit.end({ status: 101, reason: `${outcome}: ${detail}`, bytes: user.receivedBytes + user.sentBytes });
+    },
+  });
+  call.signal.addEventListener("abort", () => socket.abandon());
+  call.audit.started(101);
+  return new Response(null, { status: 101, webSocket: client, headers: protocol === "" ? {} : { "sec-websocket-protocol": protocol } });
+}
+
+/** The apiserver's own answer instead of an upgrade. */
+function refuse(call: KubeCall, user: UserStream, head: HeadPayload): Response {
+  const sanitized = sanitizeResponseHeaders({ request: call.request, headers: head.headers, publicOrigin: call.place.origin });
+  if (sanitized.type === "refused" || head.status < 400) {
+    user.cancel();
+    throw new GatewayError("UPSTREAM_INVALID", `the apiserver answered an upgrade with status ${head.status}`);
+  }
+  const body = readBody(user, {
+    onFailure: "abort",
+    onExtend: () => undefined,
+    onEnd: (outcome) => call.audit.end({ status: head.status, reason: outcome, bytes: user.receivedBytes }),
+  });
+  const headers = new Headers(
+    sanitized.headers.filter(([name]) => name.toLowerCase() !== "content-length").map(([name, value]) => [name, value]),
+  );
+  return new Response(body, { status: head.status, headers, encodeBody: headers.has("content-encoding") ? "manual" : "automatic" });
+}

@@ -1,0 +1,166 @@
+/**
+ * The kubectl path: one request of one user for one cluster. It is parsed once, its bearer token verified, and then carried to the
+ * cluster's agent, which verifies the token again and decides. Bytes pass as they are.
+ */
+import { GatewayError } from "#core/errors.ts";
+import { parseCredentials } from "#core/kube/credentials.ts";
+import { encodeHeaderText } from "#core/kube/headers.ts";
+import type { HeaderPairs } from "#core/kube/headers.ts";
+import { isDiscovery, isLongRunning, streamClass } from "#core/kube/request-class.ts";
+import { parseRequest } from "#core/kube/request-path.ts";
+import type { KubeRequest } from "#core/kube/request-path.ts";
+import { classifyUpgrade } from "#core/kube/upgrade.ts";
+import type { Upgrade } from "#core/kube/upgrade.ts";
+import { bulkWindowBytes } from "#core/tunnel/limits.ts";
+import type { OpenPayload } from "#core/tunnel/payload.ts";
+import type { TokenVerdict, VerifiedToken } from "#identity/token-verdict.ts";
+import type { KnownCluster } from "#workers/auth/cluster-book.ts";
+import type { RequestAudit } from "#workers/audit.ts";
+import { beginAudit } from "#workers/audit.ts";
+import { clientAddress } from "#workers/gateway.ts";
+import type { ClusterPlace, Gateway } from "#workers/gateway.ts";
+import { lastDiscovery } from "./discovery.ts";
+import { answerHttp } from "./kube-http.ts";
+import { answerWebSocket } from "./kube-websocket.ts";
+import { registryOf } from "#workers/hub/stubs.ts";
+
+/** Largest URL and headers, the platform's own: refused here with a Status rather than by an edge with a page. */
+const maxHeaderBytes = 64 << 10;
+
+/** A body up to this size travels with its request in one piece: what a stream's first window holds. */
+const maxWholeBodyBytes = 48 << 10;
+
+/** A request that may be carried. */
+export interface KubeCall {
+  readonly gateway: Gateway;
+  readonly place: ClusterPlace;
+  readonly cluster: KnownCluster;
+  readonly request: KubeRequest;
+  readonly token: VerifiedToken;
+  readonly upgrade: Upgrade;
+  readonly open: OpenPayload;
+  readonly signal: AbortSignal;
+  readonly audit: RequestAudit;
+  /** Milliseconds that the gateway spent on who the user is. */
+  readonly authenticateMs: number;
+}
+
+export async function handleKube(raw: Request, gateway: Gateway, place: ClusterPlace): Promise<Response> {
+  const headers = readHeaders(raw.headers);
+  const request = parseRequest(raw.method, place.target);
+  const audit = beginAudit({ raw, place, request, headers, address: clientAddress(gateway.env, raw.headers) });
+  try {
+    if (request.type === "invalid") throw new GatewayError(request.code, request.message);
+    const startedMs = Date.now();
+    const { cluster, token, bearer, protocols } = await authenticate(gateway, place, headers, audit);
+    const upgrade = classifyUpgrade(request, headers);
+    if (upgrade.type === "refused") throw new GatewayError(upgrade.code, upgrade.message);
+    const open = openPayload({ raw, place, request, upgrade, headers, bearer, protocols, auditId: audit.id, gateway });
+    const call: KubeCall = {
+      gateway,
+      place,
+      cluster,
+      request,
+      token,
+      upgrade,
+      open,
+      signal: raw.signal,
+      audit,
+      authenticateMs: Date.now() - startedMs,
+    };
+    if (upgrade.type === "websocket") return await answerWebSocket(call);
+    return await answerHttp(call, raw.body, await wholeBody(raw, call));
+  } catch (thrown) {
+    const stored = request.type !== "invalid" && isDiscovery(request) ? await lastDiscovery(gateway, place, headers, thrown) : undefined;
+    if (stored === undefined) {
+      audit.fail(thrown);
+      throw thrown;
+    }
+    audit.end({ status: 200, reason: "stored discovery", bytes: 0 });
+    return stored;
+  }
+}
+
+interface Authenticated {
+  readonly cluster: KnownCluster;
+  readonly token: VerifiedToken;
+  readonly bearer: string;
+  readonly protocols: readonly string[];
+}
+
+async function authenticate(gateway: Gateway, place: ClusterPlace, headers: HeaderPairs, audit: RequestAudit): Promise<Authenticated> {
+  const credentials = parseCredentials(headers);
+  if (credentials.type === "invalid") throw new GatewayError(credentials.code, credentials.message);
+  if (credentials.type === "none") throw new GatewayError("NOT_SIGNED_IN", "the request carries no bearer token");
+  const registry = registryOf(gateway.env);
+  const cluster = place.cluster === undefined ? undefined : await gateway.clusters.find(registry, place.cluster);
+  if (cluster === undefined) throw new GatewayError("CLUSTER_UNKNOWN", "no cluster of this name is registered here");
+  const token: TokenVerdict = cluster.door.verifyCached(credentials.token) ?? (await cluster.door.verify(credentials.token));
+  if (token.type === "refused") throw new GatewayError(token.reason === "token-expired" ? "TOKEN_EXPIRED" : "TOKEN_INVALID", token.message);
+  audit.verified(token);
+  return { cluster, token, bearer: credentials.token, protocols: credentials.protocols };
+}
+
+/** The client's headers as byte strings, names in lower case; a runtime that decoded UTF-8 is undone. */
+function readHeaders(headers: Headers): HeaderPairs {
+  const pairs: (readonly [string, string])[] = [];
+  let bytes = 0;
+  for (const [name, value] of headers) {
+    bytes += name.length + value.length + 4;
+    // oxlint-disable-next-line no-control-regex -- everything beyond ASCII is what is looked for
+    pairs.push([name, /^[\x00-\x7f]*$/.test(value) ? value : encodeHeaderText(value)]);
+  }
+  if (bytes > maxHeaderBytes) throw new GatewayError("HEADERS_TOO_LARGE", `the headers hold ${bytes} bytes`);
+  return pairs;
+}
+
+interface OpenInput {
+  readonly raw: Request;
+  readonly place: ClusterPlace;
+  readonly request: KubeRequest;
+  readonly upgrade: Upgrade;
+  readonly headers: HeaderPairs;
+  readonly bearer: string;
+  readonly protocols: readonly string[];
+  readonly auditId: string;
+  readonly gateway: Gateway;
+}
+
+function openPayload(input: OpenInput): OpenPayload {
+  const { raw, request, upgrade, headers } = input;
+  const isSocket = upgrade.type === "websocket";
+  const kind = isSocket ? "websocket" : "http";
+  const carried = headers.filter(([name]) => !withheld.has(name) && !name.startsWith("cf-"));
+  const lane = streamClass(request);
+  return {
+    kind,
+    class: lane,
+    cluster: input.place.cluster ?? "",
+    method: raw.method,
+    target: input.place.target,
+    headers: isSocket && input.protocols.length > 0 ? [...carried, ["sec-websocket-protocol", input.protocols.join(", ")]] : carried,
+    token: input.bearer,
+    clientAddress: clientAddress(input.gateway.env, raw.headers),
+    auditId: input.auditId,
+    hasBody: !isSocket && raw.body !== null,
+    receiveBonus: lane === "bulk" ? bulkWindowBytes : 0,
+  };
+}
+
+/** Headers that end here: the credential travels beside the headers, and the rest belongs to this hop. */
+const withheld: ReadonlySet<string> = new Set([
+  "authorization",
+  "sec-websocket-protocol",
+  "sec-websocket-key",
+  "sec-websocket-extensions",
+  "connection",
+  "upgrade",
+]);
+
+/** The body of a short request whose answer is expected to be short, which then needs no socket of its own; undefined for any other. */
+async function wholeBody(raw: Request, call: KubeCall): Promise<Uint8Array | undefined> {
+  if (call.open.class !== "normal" || isLongRunning(call.request)) return undefined;
+  if (raw.body === null) return new Uint8Array(0);
+  const length = Number(raw.headers.get("content-length") ?? Number.NaN);
+  return length <= maxWholeBodyBytes ? new Uint8Array(await raw.arrayBuffer()) : undefined;
+}
