@@ -158,9 +158,9 @@ async function removePodNetworks(node: NodePlan): Promise<void> {
   if (!existsSync(pluginResults)) return;
   const notes = readdirSync(pluginResults);
   for (const file of notes.filter((name) => name.startsWith(`${node.namespace}-`))) {
-    const note: unknown = JSON.parse(readFileSync(path.join(pluginResults, file), "utf8"));
-    const namespace = typeof note === "object" && note !== null && "netns" in note ? String(note.netns) : "";
-    if (namespace !== "") await runCommand("ip", ["netns", "del", path.basename(namespace)]);
+    const note = readFileSync(path.join(pluginResults, file), "utf8");
+    for (const [, namespace = ""] of note.matchAll(/"sandbox":"[^"]*\/(cni-[0-9a-f-]+)"/g))
+      await runCommand("ip", ["netns", "del", namespace]);
     // Every sandbox has a second note, for its loopback interface; both carry the sandbox's number.
     const sandbox = file.slice(node.namespace.length + 1).split("-")[0] ?? file;
     for (const name of notes.filter((candidate) => candidate.includes(sandbox))) rmSync(path.join(pluginResults, name), { force: true });
