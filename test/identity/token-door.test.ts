@@ -129,10 +129,10 @@ describe("a malformed header or form", () => {
   });
 
   it("an encrypted token with a bomb for a decoder is refused before anything is parsed", async () => {
-    const header = encodeBase64Url(
+    const bomb = encodeBase64Url(
       new TextEncoder().encode(JSON.stringify({ alg: "PBES2-HS256+A128KW", enc: "A128GCM", zip: "DEF", p2c: 2 ** 31 })),
     );
-    expect(await verify(`${header}.a.b.c.d`)).toMatchObject({ type: "refused", reason: "token-encrypted" });
+    expect(await verify(`${bomb}.a.b.c.d`)).toMatchObject({ type: "refused", reason: "token-encrypted" });
   });
 
   it("more than 16 KiB is refused before any cryptography", async () => {
