@@ -20,6 +20,9 @@ export interface ApiserverOptions {
   readonly random: () => number;
 }
 
+/** An upgraded connection; sockets count what they read. */
+export type UpgradedSocket = Duplex & { readonly bytesRead?: number };
+
 /** An attempt and whether it ran on a connection that had been used before. */
 export interface RunAttempt {
   readonly attempt: Attempt;
@@ -33,7 +36,7 @@ export class Apiserver implements Candidate {
   readonly #connections: Connections;
   readonly #exchanges = new Set<Exchange>();
   readonly #drains = new Set<() => void>();
-  readonly #upgraded = new Set<Duplex>();
+  readonly #upgraded = new Map<UpgradedSocket, { bytesRead: number | undefined; heardMs: number }>();
   readonly #bornMs: number;
   #health: Health = unprovenHealth;
   #lastFailure: string | undefined;
@@ -81,10 +84,10 @@ export class Apiserver implements Candidate {
     return { attempt: await exchange.attempt, reused };
   }
 
-  /** Counts an upgraded connection while it is open, and ends it when the server is dead. */
-  watchUpgraded(socket: Duplex): void {
+  /** Counts an upgraded connection while it is open, and ends it when the server is dead and it is silent too. */
+  watchUpgraded(socket: UpgradedSocket): void {
     if (socket.destroyed) return;
-    this.#upgraded.add(socket);
+    this.#upgraded.set(socket, { bytesRead: socket.bytesRead, heardMs: this.#options.clock.now() });
     socket.once("close", () => this.#upgraded.delete(socket));
   }
 
@@ -130,7 +133,7 @@ export class Apiserver implements Candidate {
       if (exchange.body === undefined) exchange.giveUp(gone);
       else exchange.body.destroy(gone);
     }
-    for (const socket of this.#upgraded) socket.destroy();
+    for (const socket of this.#upgraded.keys()) socket.destroy();
     await this.#connections.close();
   }
 
@@ -151,11 +154,15 @@ export class Apiserver implements Candidate {
 
   /** A silently dead server holds requests until TCP gives up, which takes a quarter of an hour. */
   #giveUpWhenDead(): void {
-    const silentMs = this.#options.clock.now() - (this.#health.lastAnswerMs ?? this.#bornMs);
-    if (silentMs < deadServerMs) return;
+    const nowMs = this.#options.clock.now();
+    const dead = nowMs - (this.#health.lastAnswerMs ?? this.#bornMs) >= deadServerMs;
+    for (const [socket, heard] of this.#upgraded) {
+      if (socket.bytesRead !== heard.bytesRead) this.#upgraded.set(socket, { bytesRead: socket.bytesRead, heardMs: nowMs });
+      else if (dead && nowMs - heard.heardMs >= deadServerMs) socket.destroy();
+    }
+    if (!dead) return;
     const reason = new Error("the apiserver has gone silent");
     for (const exchange of this.#exchanges) exchange.giveUp(reason);
-    for (const socket of this.#upgraded) socket.destroy(reason);
   }
 
   #drainWatches(): void {
