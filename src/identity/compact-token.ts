@@ -34,7 +34,8 @@ const refusedHeaderMembers = ["crit", "b64", "cty", "zip", "enc", "jku", "jwk", 
 /** Media types of tokens that are meant to be a bearer's identity (RFC 7519 section 5.1, RFC 9068); others, such as logout+jwt, are not. */
 const acceptedTypes = new Set(["jwt", "at+jwt", "application/jwt", "application/at+jwt"]);
 
-const compactPattern = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+/** Three parts, of which the payload alone may be empty (RFC 7515). */
+const compactPattern = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+$/;
 
 const jsonLimits = { maxDepth: doorLimits.maxJsonDepth, maxElements: doorLimits.maxArrayElements };
 

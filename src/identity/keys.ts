@@ -103,8 +103,8 @@ class RemoteKeys implements KeySource {
   readonly find = async (query: KeyQuery): Promise<KeyLookup> => {
     await this.refresh();
     const lookup = this.#findCached(query);
-    if (lookup.type !== "unknown" || this.#isCoolingDown()) return lookup;
-    await this.#fetchOnce();
+    if (lookup.type !== "unknown" || (this.#flight === undefined && this.#isCoolingDown())) return lookup;
+    await this.#fetchOnce(); // joins the refresh in the background, if there is one
     return this.#findCached(query);
   };
 
