@@ -70,6 +70,11 @@ const folders: readonly FolderRule[] = [
     because: "the CLI talks to the gateway over HTTP; it starts the agent, the sandbox and the gateway as programs.",
   },
   {
+    files: "src/cli/kubeconfig/target-cluster.ts",
+    mayImport: ["#core/**", "#cli/**", nodeModules, nodeSubmodules, clusterClient],
+    because: "the command line reads other people's kubeconfigs in this one file.",
+  },
+  {
     files: "src/cli/credential.ts",
     mayImport: ["#core/**", "#cli/session/**", nodeModules, nodeSubmodules],
     because: "kubectl starts the credential plugin at every command; a package here is paid for each time.",

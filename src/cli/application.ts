@@ -14,6 +14,7 @@ import type { CliContext } from "./context.ts";
 import { exitCodeOf, renderFailure, renderFailureJson, toFailure } from "./output/failure.ts";
 import type { Failure } from "./output/failure.ts";
 import { wantsColor } from "./output/style.ts";
+import { version } from "./version.ts";
 
 /** Runs the arguments after the program's name; answers the exit code (the error table says which). */
 export async function runApplication(args: readonly string[], context: CliContext, table: CommandTable): Promise<number> {
@@ -48,6 +49,7 @@ async function buildFor(called: string | undefined, table: CommandTable, text: A
   });
   return buildApplication(root, {
     name: "sallyport",
+    versionInfo: { currentVersion: version },
     scanner: { caseStyle: "allow-kebab-for-camel" },
     documentation: { caseStyle: "convert-camel-to-kebab", disableAnsiColor: true },
     completion: { includeAliases: false },

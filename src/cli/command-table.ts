@@ -21,6 +21,7 @@ export const commandTable: CommandTable = {
   kubeconfig: { type: "command", brief: "Add clusters to the kubeconfig", load: () => import("./commands/kubeconfig.ts") },
   status: { type: "command", brief: "Show clusters and their agents", load: () => import("./commands/status.ts") },
   doctor: { type: "command", brief: "Find out what does not work, and how to fix it", load: () => import("./commands/doctor.ts") },
+  cluster: { type: "command", brief: "Add, list and remove clusters (gateway admins)", load: () => import("./commands/cluster.ts") },
   agent: { type: "program", brief: "Run the agent inside a cluster" },
   credential: { type: "program", brief: "Give kubectl a token (kubectl runs it)" },
   completion: { type: "command", brief: "Print a completion script for bash, zsh or fish", load: () => import("./commands/completion.ts") },

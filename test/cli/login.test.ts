@@ -150,7 +150,7 @@ function resolveAddress(text: string, resolve: (address: string) => void): void 
 function scriptDevicePolls(errors: readonly string[]): typeof globalThis.fetch {
   const left = [...errors];
   return async (input, init) => {
-    if (String(input) !== `${issuer.url}/token`) return fetch(input, init);
+    if (input !== `${issuer.url}/token`) return fetch(input, init);
     const error = left.length > 1 ? left.shift() : left[0];
     return Response.json({ error }, { status: 400 });
   };

@@ -120,7 +120,7 @@ async function browse(start: URL, body: URLSearchParams | undefined, cookies: Ma
 
 function keepCookie(line: string, cookies: Map<string, string>): void {
   const [pair = ""] = line.split(";");
-  const [name = "", value = ""] = [pair.slice(0, pair.indexOf("=")), pair.slice(pair.indexOf("=") + 1)];
+  const [name, value] = [pair.slice(0, pair.indexOf("=")), pair.slice(pair.indexOf("=") + 1)];
   if (value === "") cookies.delete(name);
   else cookies.set(name, value);
 }

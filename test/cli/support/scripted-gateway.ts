@@ -85,13 +85,7 @@ async function answer(gateway: ScriptedGateway, request: IncomingMessage, respon
 
 function play(gateway: ScriptedGateway, method: string, path: string, authorization: string | undefined): ScriptedAnswer {
   const login = /^\/gateway\/v1(?:\/clusters\/([^/]+))?\/login$/.exec(path);
-  if (login !== null) {
-    const document = gateway.logins.get(login[1] ?? "");
-    if (document !== undefined) return { status: 200, body: document };
-    return login[1] === undefined
-      ? failureAnswer("NOT_FOUND", "no login is configured")
-      : failureAnswer("CLUSTER_UNKNOWN", `there is no cluster ${login[1]}`);
-  }
+  if (login !== null) return playLogin(gateway, login[1]);
   const view = gateway.views.get((authorization ?? "").replace("Bearer ", ""));
   if (view === undefined) return failureAnswer("NOT_SIGNED_IN", "the request has no token that is trusted here");
   if (method === "GET" && path === "/gateway/v1/clusters") return { status: 200, body: { clusters: view } };
@@ -99,4 +93,12 @@ function play(gateway: ScriptedGateway, method: string, path: string, authorizat
   const cluster = view.find((item) => item.name === name);
   if (cluster === undefined) return failureAnswer("CLUSTER_UNKNOWN", `there is no cluster ${name ?? ""}`);
   return method === "DELETE" ? { status: 204, body: "" } : { status: 200, body: cluster };
+}
+
+function playLogin(gateway: ScriptedGateway, cluster: string | undefined): ScriptedAnswer {
+  const document = gateway.logins.get(cluster ?? "");
+  if (document !== undefined) return { status: 200, body: document };
+  return cluster === undefined
+    ? failureAnswer("NOT_FOUND", "no login is configured")
+    : failureAnswer("CLUSTER_UNKNOWN", `there is no cluster ${cluster}`);
 }
