@@ -11,7 +11,7 @@ export const commandLine = defineConfig({
   input: { sallyport: "src/cli/main.ts", "sallyport-credential": "src/cli/credential.ts", agent: "src/agent/main.ts" },
   platform: "node",
   external: optionalNative,
-  output: { dir: "dist", format: "esm", entryFileNames: "[name].js", chunkFileNames: "chunks/[name]-[hash].js", cleanDir: false },
+  output: { dir: "dist", format: "esm", entryFileNames: "[name].js", chunkFileNames: "chunks/[name].js", cleanDir: false },
 });
 
 export const gateway = defineConfig({

@@ -77,9 +77,9 @@ build_images() {
   local work; work=$(mktemp -d)
   mkdir -p "$work/pause"
   (cd "$here/pause" && GO111MODULE=off go build -ldflags "$small" -o "$work/pause/pause" main.go)
-  "$here/image.sh" registry.k8s.io/pause:3.10.1 "$work/pause" "$cache/pause.tar" '["/pause"]'
+  "$here/../../../infra/image/archive.sh" registry.k8s.io/pause:3.10.1 "$work/pause" "$cache/pause.tar" '["/pause"]'
   busybox_root "$work/busybox"
-  "$here/image.sh" registry.k8s.io/e2e-test-images/busybox:1.37.0-1 "$work/busybox" "$cache/busybox.tar" '["/bin/sh"]'
+  "$here/../../../infra/image/archive.sh" registry.k8s.io/e2e-test-images/busybox:1.37.0-1 "$work/busybox" "$cache/busybox.tar" '["/bin/sh"]'
   busybox_root "$work/agnhost"
   mkdir -p "$work/agnhost"/{uploads,root}
   cp "$cache/agnhost" "$work/agnhost/agnhost"
@@ -88,7 +88,7 @@ build_images() {
   # glibc resolves names with libraries that it loads by name only.
   cp "$(ldconfig -p | awk '/libnss_files\.so\.2/ { print $NF; exit }')" "$(ldconfig -p | awk '/libnss_dns\.so\.2/ { print $NF; exit }')" \
     "$work/agnhost$(dirname "$(ldconfig -p | awk '/libc\.so\.6/ { print $NF; exit }')")/"
-  "$here/image.sh" registry.k8s.io/e2e-test-images/agnhost:2.56 "$work/agnhost" "$cache/agnhost.tar" '["/agnhost"]' '' '["pause"]'
+  "$here/../../../infra/image/archive.sh" registry.k8s.io/e2e-test-images/agnhost:2.56 "$work/agnhost" "$cache/agnhost.tar" '["/agnhost"]' '' '["pause"]'
   rm -rf "$work"
 }
 

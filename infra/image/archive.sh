@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# image.sh NAME:TAG FOLDER ARCHIVE ENTRYPOINT-JSON [USER] [COMMAND-JSON]
+# archive.sh NAME:TAG FOLDER ARCHIVE ENTRYPOINT-JSON [USER] [COMMAND-JSON]
 # Makes a container image of one layer from a folder, as an archive that `ctr images import` and `docker load` read. The same folder
 # gives the same archive. An image needs a layer, a configuration and a manifest, and nothing else; so no builder is needed either.
 set -euo pipefail
