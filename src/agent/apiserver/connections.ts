@@ -30,6 +30,8 @@ export interface Connection {
   worn: boolean;
   readonly requestsLimit: number;
   readonly retireAtMs: number;
+  /** What it was dialled with: a connection keeps the client certificate that it showed. */
+  readonly tls: ClientTls;
 }
 
 type Connector = ReturnType<typeof buildConnector>;
@@ -50,7 +52,9 @@ export class Connections {
 
   /** Lends a connection: an idle one unless `fresh`, else one that dials when it is used. */
   acquire(fresh: boolean): Connection {
-    const connection = (fresh ? undefined : this.#idle.pop()) ?? this.#create();
+    const tls = this.#options.tls();
+    if (this.#connector !== undefined && this.#connector.tls !== tls) this.dropIdle();
+    const connection = (fresh ? undefined : this.#idle.pop()) ?? this.#create(tls);
     connection.served += 1;
     return connection;
   }
@@ -58,7 +62,8 @@ export class Connections {
   /** Takes a connection back when its request is over. */
   release(connection: Connection): void {
     if (!this.#open.has(connection)) return;
-    const old = connection.served >= connection.requestsLimit || this.#options.clock.now() >= connection.retireAtMs;
+    const changed = connection.tls !== this.#connector?.tls;
+    const old = changed || connection.served >= connection.requestsLimit || this.#options.clock.now() >= connection.retireAtMs;
     if (connection.worn || old || this.#idle.length >= maxIdleConnections) this.#discard(connection);
     else this.#idle.push(connection);
   }
@@ -83,12 +88,12 @@ export class Connections {
     await Promise.all(open.map(async ({ client }) => client.destroy()));
   }
 
-  #create(): Connection {
+  #create(tls: ClientTls): Connection {
     const { address, clock, random } = this.#options;
     const vary = (value: number): number => Math.round(value * (0.8 + 0.4 * random()));
     const connection: Connection = {
       client: new Client(address.url, {
-        connect: this.#dialer(),
+        connect: this.#dialer(tls),
         allowH2: false,
         pipelining: 1,
         keepAliveTimeout: idleConnectionMs,
@@ -97,6 +102,7 @@ export class Connections {
       }),
       served: 0,
       worn: false,
+      tls,
       requestsLimit: vary(maxRequestsPerConnection),
       retireAtMs: clock.now() + vary(maxConnectionAgeMs),
     };
@@ -107,8 +113,7 @@ export class Connections {
   }
 
   /** A connector for the present TLS material; keeping it keeps its TLS sessions, which halve the price of a dial. */
-  #dialer(): Connector {
-    const tls = this.#options.tls();
+  #dialer(tls: ClientTls): Connector {
     if (this.#connector?.tls !== tls) this.#connector = { tls, connect: buildConnector(dialOptions(this.#options.address, tls)) };
     return this.#connector.connect;
   }

@@ -35,6 +35,8 @@ export interface PoolOptions {
   readonly random: () => number;
   /** 16 random bytes, for Sec-WebSocket-Key. */
   readonly nonce: () => Uint8Array;
+  /** Told when the apiserver itself answers 401: the agent's own credential was refused, whoever the request is for. */
+  readonly onUnauthorized?: () => void;
   /** How a server is probed; tests give their own. */
   readonly probe?: (address: ApiserverAddress) => Probe;
 }
@@ -147,6 +149,7 @@ class Pool implements ApiserverPool {
   ): Promise<{ readonly type: "response" | "stopping"; readonly response: UpstreamResponse }> {
     if (answer.status >= 500 && isOwnAnswer(request) && !looksLikeStatus(answer)) this.#noteFailure(server, undefined);
     else server.note({ type: "answered" });
+    if (answer.status === 401 && isOwnAnswer(request)) this.#options.onUnauthorized?.();
     if (!maySayStopping(answer, request)) return { type: "response", response: answer };
     const { stopping, body } = await readStopping(answer);
     if (stopping) server.note({ type: "stopping" }, "it is shutting down");

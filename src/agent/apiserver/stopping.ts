@@ -35,7 +35,7 @@ export async function readStopping(answer: Answer): Promise<{ readonly stopping:
   };
 }
 
-/** Whether a 5xx must come from the apiserver itself: not from an application or an aggregated API behind it. */
+/** Whether an error must come from the apiserver itself: not from an application or an aggregated API behind it. */
 export function isOwnAnswer(request: AttemptRequest): boolean {
   return request.target.startsWith("/api/") && !reachesApplication(request.method, request.target);
 }

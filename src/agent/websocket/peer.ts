@@ -90,7 +90,7 @@ class Peer implements WebSocketPeer {
     this.#sender = createSender(socket, mask === "zero" ? (bytes) => bytes.fill(0) : undefined);
     this.#receiver = createReceiver({ isServer: false, maxPayload: maxMessageBytes, maxFragments, maxBufferedChunks });
     socket.on("error", () => undefined); // the close event follows and says it all
-    socket.on("close", () => this.#finish(1006, ""));
+    socket.on("close", () => this.#finish(1006, "")); // before `listen` there is nobody to tell; it looks itself
   }
 
   listen(listener: WebSocketListener): void {
@@ -202,10 +202,10 @@ class Peer implements WebSocketPeer {
 
   #finish(code: number, reason: string): void {
     if (this.#socket.destroyed) this.#cancelClose();
-    if (this.#over) return;
+    if (this.#over || this.#listener === undefined) return;
     this.#over = true;
     this.#cancelPing();
-    this.#listener?.onClose(code, reason);
+    this.#listener.onClose(code, reason);
   }
 }
 

@@ -241,6 +241,16 @@ describe("failed requests", () => {
   });
 });
 
+it.each([
+  ["/api/v1/pods", 1],
+  ["/api/v1/namespaces/a/services/b/proxy/", 0],
+])("a 401 at %s is told %i times as a refusal of the agent's own credential", async (target, told) => {
+  let refusals = 0;
+  const server = await keep(startHttpServer((_request, response) => response.writeHead(401).end()));
+  pool = makePool([server.url], { onUnauthorized: () => (refusals += 1) });
+  expect([(await pool.request(makeRequest({ target }))).status, refusals]).toEqual([401, told]);
+});
+
 describe("the list of servers", () => {
   it("can change while requests run: those that stay keep theirs, those that go lose only their watches", async () => {
     const gone = await watchServer();
