@@ -96,6 +96,7 @@ export async function startGateway(options: GatewayOptions): Promise<GatewayFixt
       ADMIN_RULE: `"admins" in user.groups`,
       ADMIN_LOGIN: "",
       ADMIN_ISSUER_KEYS: JSON.stringify({ [admin.url]: admin.keySet }),
+      UPLOAD_BUFFER_MIB: "512",
       BUILD: "test",
       ...options.variables,
     },

@@ -6,9 +6,6 @@ import { maxStreamMessageBytes } from "#core/tunnel/limits.ts";
 import type { GatewayError } from "#core/errors.ts";
 import type { Content, UserStream } from "./user-stream.ts";
 
-/** Upload bytes that may wait for the agent's credit: a quarter of a Worker's memory, which other streams share. */
-const maxWaitingUploadBytes = 32 << 20;
-
 /** Bytes that may wait in the client's socket before the agent gets no more credit. */
 const maxWaitingDownloadBytes = 512 << 10;
 
@@ -20,6 +17,8 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 export interface ClientSocketOptions {
   readonly stream: UserStream;
   readonly socket: WebSocket;
+  /** Upload bytes that may wait for the agent's credit. */
+  readonly maxWaitingUploadBytes: number;
   /** Says goodbye in the sub-protocol's own way after a failure of ours. */
   readonly farewell: (error: GatewayError) => {
     readonly messages: readonly (string | Uint8Array)[];
@@ -67,8 +66,9 @@ export class ClientSocket {
     if (this.#over) return;
     if (typeof data === "string") stream.write(new TextEncoder().encode(data), { messageEnd: true, text: true });
     else if (data instanceof ArrayBuffer) stream.write(new Uint8Array(data), { messageEnd: true, text: false });
-    if (stream.queuedBytes > maxWaitingUploadBytes)
-      stream.fail("TOO_LARGE", `an upload outran the cluster by more than ${maxWaitingUploadBytes >> 20} MiB`, "TOO_LARGE");
+    const { maxWaitingUploadBytes } = this.#options;
+    if (stream.queuedBytes <= maxWaitingUploadBytes) return;
+    stream.fail("TOO_LARGE", `an upload outran the tunnel by more than ${maxWaitingUploadBytes >> 20} MiB`, "TOO_LARGE");
   }
 
   #clientClosed(code: number, reason: string): void {

@@ -69,7 +69,7 @@ export async function handleKube(raw: Request, gateway: Gateway, place: ClusterP
       authenticateMs: Date.now() - startedMs,
     };
     if (upgrade.type === "websocket") return await answerWebSocket(call);
-    return await answerHttp(call, raw.body, await wholeBody(raw, call));
+    return await answerHttp(call, open.hasBody ? raw.body : null, await wholeBody(raw, call));
   } catch (thrown) {
     const stored = request.type !== "invalid" && isDiscovery(request) ? await lastDiscovery(gateway, place, headers, thrown) : undefined;
     if (stored === undefined) {
@@ -142,9 +142,14 @@ function openPayload(input: OpenInput): OpenPayload {
     token: input.bearer,
     clientAddress: clientAddress(input.gateway.env, raw.headers),
     auditId: input.auditId,
-    hasBody: !isSocket && raw.body !== null,
+    hasBody: hasBody(raw, upgrade),
     receiveBonus: lane === "bulk" ? bulkWindowBytes : 0,
   };
+}
+
+/** Whether a request brings a body; one that asks for an upgrade to SPDY would keep its body open for ever. */
+function hasBody(raw: Request, upgrade: Upgrade): boolean {
+  return upgrade.type === "none" && raw.body !== null;
 }
 
 /** Headers that end here: the credential travels beside the headers, and the rest belongs to this hop. */
@@ -160,7 +165,7 @@ const withheld: ReadonlySet<string> = new Set([
 /** The body of a short request whose answer is expected to be short, which then needs no socket of its own; undefined for any other. */
 async function wholeBody(raw: Request, call: KubeCall): Promise<Uint8Array | undefined> {
   if (call.open.class !== "normal" || isLongRunning(call.request)) return undefined;
-  if (raw.body === null) return new Uint8Array(0);
+  if (!call.open.hasBody) return new Uint8Array(0);
   const length = Number(raw.headers.get("content-length") ?? Number.NaN);
   return length <= maxWholeBodyBytes ? new Uint8Array(await raw.arrayBuffer()) : undefined;
 }

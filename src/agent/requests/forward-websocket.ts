@@ -4,17 +4,17 @@
  */
 import { listValues } from "#core/kube/headers.ts";
 import type { ResetCode } from "#core/tunnel/frame.ts";
+import { maxStreamMessageBytes } from "#core/tunnel/limits.ts";
+import { tmpdir } from "node:os";
 import { highWaterBytes } from "#agent/tunnel/tunnel-stream.ts";
-import type { TunnelStream } from "#agent/tunnel/tunnel-stream.ts";
+import type { DataKind, TunnelStream } from "#agent/tunnel/tunnel-stream.ts";
 import { requestHeaders } from "./admitted.ts";
 import type { AdmittedRequest, HandlerOptions } from "./admitted.ts";
 import type { ApiserverResponse, WebSocketPeer } from "./ports.ts";
+import { UploadSpool } from "./upload-spool.ts";
 
-/**
- * Credit given at once for an upload: Workers cannot stop reading a client's WebSocket, so what the target does not take yet waits
- * here, where there is memory, rather than at the edge, where there is little.
- */
-const uploadCreditBytes = 16 << 20;
+/** Credit given at once for an upload: a Worker cannot make its client wait, so the first bytes must not wait for a round trip. */
+const uploadCreditBytes = 4 << 20;
 
 /** Largest piece of an answer's body in one write. */
 const plain = { messageEnd: false, text: false };
@@ -90,22 +90,28 @@ class WebSocketBridge {
   readonly #admitted: AdmittedRequest;
   readonly #stream: TunnelStream;
   readonly #peer: WebSocketPeer;
+  readonly #spool: UploadSpool;
+  #pieces: Uint8Array[] = [];
+  #pieceBytes = 0;
   #isOver = false;
 
   constructor(admitted: AdmittedRequest, stream: TunnelStream, peer: WebSocketPeer) {
     this.#admitted = admitted;
     this.#stream = stream;
     this.#peer = peer;
+    this.#spool = new UploadSpool({
+      directory: tmpdir(),
+      target: (message, written) => peer.send(message.payload, { text: message.text, final: true }, written),
+      onFailure: () => this.fail("OVERLOADED", "the agent has no room for this upload"),
+    });
   }
 
   start(): void {
     const stream = this.#stream;
     const peer = this.#peer;
     stream.listen({
-      onData: (payload, kind, consumed) => peer.send(payload, { text: kind.text, final: kind.messageEnd }, consumed),
-      onEnd: (code, reason) => {
-        peer.close(code, reason);
-      },
+      onData: (payload, kind, consumed) => this.#upload(payload, kind, consumed),
+      onEnd: (code, reason) => this.#spool.finish(() => peer.close(code, reason)),
       onReset: (code) => {
         peer.terminate();
         this.#finish(code);
@@ -127,6 +133,21 @@ class WebSocketBridge {
     });
   }
 
+  /**
+   * Messages go to the apiserver whole: its WebSocket library (golang.org/x/net/websocket) takes each frame for a message of its own, so
+   * a continuation's first byte would be read as a channel and the rest be lost.
+   */
+  #upload(payload: Uint8Array, kind: DataKind, consumed: () => void): void {
+    this.#pieceBytes += payload.length;
+    if (this.#pieceBytes > maxStreamMessageBytes) return this.fail("TOO_LARGE", "a message is too large");
+    this.#pieces.push(payload);
+    if (!kind.messageEnd) return consumed();
+    const message = this.#pieces.length === 1 ? payload : Buffer.concat(this.#pieces);
+    this.#pieces = [];
+    this.#pieceBytes = 0;
+    this.#spool.push({ payload: message, text: kind.text }, consumed);
+  }
+
   fail(code: ResetCode, reason: string): void {
     this.#stream.reset(code, reason);
     this.#peer.terminate();
@@ -136,6 +157,7 @@ class WebSocketBridge {
   #finish(reason: string): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#spool.close();
     this.onOver();
     this.#admitted.record.end({
       status: 101,
