@@ -58,8 +58,11 @@ function change(text: string, edit: (config: Document) => Edit): KubeconfigChang
   if (edited.type === "refused") return edited;
   if (text !== "" && JSON.stringify(config.toJS()) === before) return { type: "unchanged", contexts: edited.contexts };
   // lineWidth 0: long certificate lines must not be folded; a fold would be read back right, but other programs' diffs would grow.
-  return { type: "changed", text: config.toString({ lineWidth: 0, flowCollectionPadding: false }), contexts: edited.contexts };
+  return { type: "changed", text: config.toString({ lineWidth: 0, indentSeq: !hasFlatLists.test(text) }), contexts: edited.contexts };
 }
+
+/** kubectl writes its lists without indentation; most editors and people indent them. */
+const hasFlatLists = /^\w+:[ \t]*\r?\n- /m;
 
 const emptyKubeconfig = "apiVersion: v1\nkind: Config\nclusters: []\nusers: []\ncontexts: []\n";
 
