@@ -68,6 +68,8 @@ export class UserStream {
     if (wholeBody === undefined) {
       this.#link = await openSocketLink(hub, open.class, handlers);
       this.#link.send(encodeFrames([opening]));
+      this.#flush(); // what was written while the link was being opened
+      this.#settle();
     } else {
       this.#end.queueData(wholeBody, { messageEnd: false, text: false });
       this.#end.queueEnd();

@@ -42,7 +42,7 @@ async function openStream(
   const hub = hubOf(call.gateway.env, call.open.cluster);
   for (let attempt = 1; ; attempt++) {
     const user = new UserStream({ hub, open: call.open, wholeBody: whole });
-    const abort = () => user.cancel();
+    const abort = () => user.fail("CANCELLED", "the client has gone", "CANCEL");
     call.signal.addEventListener("abort", abort);
     if (whole === undefined && body !== null) call.gateway.context.waitUntil(sendBody(user, body));
     else if (whole === undefined) user.finish();
@@ -70,7 +70,7 @@ async function sendBody(user: UserStream, body: ReadableStream<Uint8Array>): Pro
     }
     user.finish();
   } catch {
-    user.cancel(); // the client broke off its upload
+    user.fail("REQUEST_INVALID", "the request's body broke off or is malformed", "CANCEL");
   }
 }
 
