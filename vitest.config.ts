@@ -25,17 +25,21 @@ export default defineConfig({
       inNode("sandbox"),
       inNode("scripts"),
       ...(existsSync("workers/main.ts") ? [worker()] : []),
-      inNode("system", systemTimeoutMs),
+      inNode("system", { timeoutMs: systemTimeoutMs, globalSetup: ["test/support/worker-bundle.ts"] }),
     ],
   },
 });
 
-function inNode(area: string, timeoutMs = 15_000): TestProjectInlineConfiguration {
+function inNode(
+  area: string,
+  { timeoutMs = 15_000, globalSetup = [] }: { readonly timeoutMs?: number; readonly globalSetup?: string[] } = {},
+): TestProjectInlineConfiguration {
   return {
     test: {
       name: area,
       include: [`test/${area}/**/*.test.ts`],
       environment: "node",
+      globalSetup,
       testTimeout: timeoutMs,
       hookTimeout: timeoutMs,
     },

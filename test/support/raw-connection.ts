@@ -63,29 +63,63 @@ export class RawConnection {
     return this.until(() => false);
   }
 
-  /** The next whole answer; what follows it stays. Undefined when the connection closed without one. */
+  /** Waits for the next whole answer and takes it; undefined when the connection closed without one. */
   async answer(): Promise<RawAnswer | undefined> {
-    await this.until((received) => wholeAnswer(received) !== undefined);
-    const found = wholeAnswer(this.received);
-    if (found === undefined) return this.received === "" ? undefined : parseAnswer(this.received);
-    this.#received = this.#received.subarray(found);
-    return parseAnswer(this.#taken(found));
+    const text = await this.until((received) => wholeLength(received) !== undefined);
+    const length = wholeLength(text);
+    if (length === undefined) return undefined;
+    this.#received = this.#received.subarray(length);
+    return parseAnswer(text.slice(0, length));
   }
 
   close(): void {
     this.#socket.destroy();
   }
 
-  #all = "";
-  #taken(length: number): string {
-    const text = this.#all.slice(0, length);
-    this.#all = "";
-    return text;
-  }
-
   #wake(): void {
-    this.#all = this.received;
     for (const resolve of this.#waiting) resolve();
     this.#waiting.clear();
   }
+}
+
+/** Sends one raw request on a connection of its own, and waits for its answer. */
+export async function rawAsk(gateway: GatewayFixture, lines: readonly string[], body = ""): Promise<RawAnswer | undefined> {
+  const connection = await RawConnection.open(gateway);
+  connection.write(`${lines.join("\r\n")}\r\n\r\n${body}`);
+  const answer = await connection.answer();
+  connection.close();
+  return answer;
+}
+
+/** How long the first answer in the text is, or undefined while more must come. */
+function wholeLength(text: string): number | undefined {
+  const end = text.indexOf("\r\n\r\n");
+  if (end === -1) return undefined;
+  const head = text.slice(0, end).toLowerCase();
+  const start = end + 4;
+  if (/^http\/1\.1 (?:101|204|304)/.test(head)) return start;
+  if (/\r\ntransfer-encoding: chunked/.test(head)) return chunkedLength(text, start);
+  const length = start + Number(/\r\ncontent-length: (?<length>\d+)/.exec(head)?.groups?.["length"] ?? 0);
+  return text.length >= length ? length : undefined;
+}
+
+function chunkedLength(text: string, start: number): number | undefined {
+  for (let offset = start; ;) {
+    const end = text.indexOf("\r\n", offset);
+    if (end === -1) return undefined;
+    const size = Number.parseInt(text.slice(offset, end), 16);
+    offset = end + 2 + size + 2;
+    if (offset > text.length) return undefined;
+    if (size === 0) return offset;
+  }
+}
+
+function parseAnswer(text: string): RawAnswer {
+  const end = text.indexOf("\r\n\r\n");
+  const [statusLine = "", ...lines] = text.slice(0, end).split("\r\n");
+  const headers = lines.map((line): readonly [string, string] => {
+    const colon = line.indexOf(":");
+    return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
+  });
+  return { status: Number(statusLine.split(" ")[1]), headers, body: text.slice(end + 4) };
 }

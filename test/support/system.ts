@@ -36,6 +36,8 @@ export interface GatewayFixture {
 export interface ClusterOptions {
   readonly name: string;
   readonly audience?: string;
+  /** An AuthenticationConfiguration of its own, made from the issuer's URL and the audience. */
+  readonly configuration?: (issuer: string, audience: string) => string;
 }
 
 export interface ClusterFixture {
@@ -171,7 +173,10 @@ async function registerCluster(gateway: GatewayFixture, options: ClusterOptions)
   const audience = options.audience ?? `cluster-${name}`;
   const users = await createTestIssuer(`https://users.example/${name}`);
   const join_ = await createTestIssuer(`https://kubernetes.example/${name}`);
-  const configuration = authenticationConfiguration(users.url, audience, "oidc:");
+  const configuration = (options.configuration ?? ((issuer) => authenticationConfiguration(issuer, audience, "oidc:")))(
+    users.url,
+    audience,
+  );
   const body = JSON.stringify({
     name,
     authenticationConfiguration: configuration,

@@ -6,5 +6,11 @@ import { promisify } from "node:util";
 export const gatewayBundle = "dist/worker/main.js";
 
 export async function setup(): Promise<void> {
-  await promisify(execFile)(process.execPath, ["node_modules/rolldown/bin/cli.mjs", "--config", "rolldown.config.ts", "--logLevel", "silent"]);
+  await promisify(execFile)(process.execPath, [
+    "node_modules/rolldown/bin/cli.mjs",
+    "--config",
+    "rolldown.config.ts",
+    "--logLevel",
+    "silent",
+  ]);
 }
