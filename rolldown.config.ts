@@ -11,7 +11,14 @@ export const commandLine = defineConfig({
   input: { sallyport: "src/cli/main.ts", "sallyport-credential": "src/cli/credential.ts", agent: "src/agent/main.ts" },
   platform: "node",
   external: optionalNative,
-  output: { dir: "dist", format: "esm", entryFileNames: "[name].js", chunkFileNames: "chunks/[name].js", cleanDir: false },
+  output: {
+    dir: "dist",
+    format: "esm",
+    entryFileNames: "[name].js",
+    chunkFileNames: "chunks/[name].js",
+    // The programs that package.json names in "bin".
+    banner: (chunk) => (chunk.isEntry && chunk.name.startsWith("sallyport") ? "#!/usr/bin/env node" : ""),
+  },
 });
 
 export const gateway = defineConfig({
