@@ -13,7 +13,7 @@ import { hubOf } from "#workers/hub/stubs.ts";
 
 export async function answerWebSocket(call: KubeCall): Promise<Response> {
   const user = new UserStream({ hub: hubOf(call.gateway.env, call.open.cluster), open: call.open, wholeBody: undefined });
-  const abort = () => user.cancel();
+  const abort = () => user.fail("CANCELLED", "the client has gone", "CANCEL");
   call.signal.addEventListener("abort", abort);
   const head = await user.open();
   if (head.status !== 101) return refuse(call, user, head);
