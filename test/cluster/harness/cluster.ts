@@ -30,8 +30,8 @@ export interface ClusterOptions {
   readonly authenticationConfiguration?: string;
   /** Added to every apiserver's command line. */
   readonly apiserverFlags?: readonly string[];
-  /** Names that the cluster's DNS answers itself, such as the gateway's. */
-  readonly hosts?: Readonly<Record<string, string>>;
+  /** Names for which the cluster's DNS gives this machine's address, such as the gateway's. */
+  readonly hostNames?: readonly string[];
 }
 
 /** One of the cluster's apiservers. The first also serves the cluster's own programs, so tests of failure kill another. */
@@ -183,7 +183,7 @@ export class Cluster {
     await this.#waitDefaultServiceAccount();
     const { network } = this;
     if (network === undefined) return;
-    this.#processes.start(dnsProgram(this.folder, network.hostAddress, options.hosts ?? {}));
+    this.#processes.start(dnsProgram(this.folder, network.hostAddress, options.hostNames ?? []));
     const started = { folder: this.folder, network, processes: this.#processes };
     await Promise.all(network.nodes.map((node) => startNode(started, node)));
     await waitUntil("all nodes ready", nodeStartMs, () => this.#areNodesReady());

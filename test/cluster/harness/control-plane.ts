@@ -104,15 +104,14 @@ export function controllerPrograms(plan: ControlPlanePlan): readonly Program[] {
   ];
 }
 
-/** The DNS server on the host, which also knows the tests' own host names. */
-export function dnsProgram(folder: string, address: string, hosts: Readonly<Record<string, string>>): Program {
+/** The DNS server on the host, which gives its own address for the tests' host names. */
+export function dnsProgram(folder: string, address: string, hostNames: readonly string[]): Program {
   const corefile = path.join(folder, "Corefile");
-  const own = Object.entries(hosts).map(([name, target]) => `    ${target} ${name}`);
   const lines = [
     ".:53 {",
     `  bind ${address}`,
     "  errors",
-    ...(own.length === 0 ? [] : ["  hosts {", ...own, "    fallthrough", "  }"]),
+    ...(hostNames.length === 0 ? [] : ["  hosts {", `    ${address} ${hostNames.join(" ")}`, "    fallthrough", "  }"]),
     "  kubernetes cluster.local in-addr.arpa {",
     `    kubeconfig ${path.join(folder, "admin.kubeconfig")}`,
     "    pods insecure",
