@@ -16,6 +16,8 @@ export interface ScriptedGateway {
   readonly views: Map<string, readonly ClusterSummary[]>;
   /** Answers that replace the script, by `METHOD path`. */
   readonly overrides: Map<string, ScriptedAnswer>;
+  /** The status line that answers every request to upgrade; undefined lets it through as a plain request. */
+  upgradeStatus: number | undefined;
   readonly close: () => Promise<void>;
 }
 
@@ -33,7 +35,7 @@ export interface ScriptedAnswer {
 }
 
 export async function startGateway(): Promise<ScriptedGateway> {
-  const server = createServer();
+  const server = createServer({ shouldUpgradeCallback: () => gateway.upgradeStatus !== undefined });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const gateway: ScriptedGateway = {
@@ -42,12 +44,19 @@ export async function startGateway(): Promise<ScriptedGateway> {
     logins: new Map(),
     views: new Map(),
     overrides: new Map(),
+    upgradeStatus: 101,
     close: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     },
   };
   server.on("request", (request, response) => void answer(gateway, request, response));
+  server.on("upgrade", (request, socket) => {
+    gateway.requests.push({ method: "UPGRADE", path: request.url ?? "", authorization: request.headers.authorization, body: "" });
+    socket.end(
+      `HTTP/1.1 ${gateway.upgradeStatus} Scripted\r\nConnection: ${gateway.upgradeStatus === 101 ? "Upgrade\r\nUpgrade: websocket" : "close"}\r\nContent-Length: 0\r\n\r\n`,
+    );
+  });
   return gateway;
 }
 
