@@ -11,23 +11,23 @@ export const functionPrefix = "kubernetes_";
 /** Names of the global functions that expressions may call. */
 export const globalFunctions: ReadonlySet<string> = new Set(["bool", "double", "dyn", "int", "size", "string"]);
 
-/** Names of the methods that expressions may call, beside the macros. */
-export const methodFunctions: ReadonlySet<string> = new Set([
-  "charAt",
-  "contains",
-  "endsWith",
-  "indexOf",
-  "join",
-  "lastIndexOf",
-  "lowerAscii",
-  "matches",
-  "replace",
-  "size",
-  "split",
-  "startsWith",
-  "substring",
-  "trim",
-  "upperAscii",
+/** Types of the operands of the methods that expressions may call, beside the macros; the last ones may be left out. */
+export const methodFunctions: ReadonlyMap<string, readonly string[]> = new Map([
+  ["charAt", ["int"]],
+  ["contains", ["string"]],
+  ["endsWith", ["string"]],
+  ["indexOf", ["string", "int"]],
+  ["join", ["string"]],
+  ["lastIndexOf", ["string", "int"]],
+  ["lowerAscii", []],
+  ["matches", ["string"]],
+  ["replace", ["string", "string", "int"]],
+  ["size", []],
+  ["split", ["string", "int"]],
+  ["startsWith", ["string"]],
+  ["substring", ["int", "int"]],
+  ["trim", []],
+  ["upperAscii", []],
 ]);
 
 /** Elements that split() may give: a bound on nested loops over them. */
@@ -229,6 +229,8 @@ function formatDouble(value: number): string {
   const [mantissa = "", exponent = "0"] = value.toExponential().split("e");
   const power = Number(exponent);
   if (Object.is(value, -0)) return "-0";
+  if (Number.isNaN(value)) return "NaN";
+  if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "-Inf";
   if (power >= -4 && power < 6) return String(value);
   return `${mantissa}e${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
 }

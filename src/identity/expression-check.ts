@@ -15,6 +15,7 @@ export class ExpressionCheck {
   readonly #variable: ExpressionVariable;
   readonly #patterns: Map<string, RegularExpression>;
   readonly #claims = new Set<string>();
+  readonly #operands: { readonly node: ASTNode; readonly type: string; readonly method: string }[] = [];
   #nodes = 0;
 
   constructor(variable: ExpressionVariable, patterns: Map<string, RegularExpression>) {
@@ -26,6 +27,17 @@ export class ExpressionCheck {
   check(root: ASTNode): ReadonlySet<string> {
     this.#visit(root, { names: [], loops: 0, depth: 0 });
     return this.#claims;
+  }
+
+  /**
+   * Checks, once types are known, the operands of methods whose receiver has none: the library leaves them to evaluation, where
+   * kube-apiserver refuses the expression. Throws an `ExpressionFault`.
+   */
+  checkOperandTypes(): void {
+    for (const { node, type, method } of this.#operands) {
+      const found = readCheckedType(node);
+      if (found !== type && found !== "dyn") throw new ExpressionFault(`${method}() needs an operand of the type ${type}`);
+    }
   }
 
   #visit(node: ASTNode, scope: Scope): void {
@@ -57,22 +69,15 @@ export class ExpressionCheck {
 
   #visitOperator(node: OperatorNode, scope: Scope): void {
     if (node.op === "!_") return this.#visit(node.args, scope);
-    if (node.op === "-_") {
-      if (node.args.op !== "value" || !isNumber(node.args.args)) {
-        throw new ExpressionFault("the minus sign is supported before a number only; write 0.0 - x");
-      }
-      return this.#visit(node.args, scope);
-    }
-    if (node.op === "/" || node.op === "%") checkDivisor(node.args[1]);
-    if (node.op === "+" && node.args.some(isSplit)) {
-      throw new ExpressionFault("a list straight from split() cannot be added to; write split(…).map(x, x)");
-    }
+    if (node.op === "-_") return checkMinus(node.args);
+    checkOperands(node);
     for (const operand of node.args) this.#visit(operand, scope);
   }
 
   /** The operand of a member access: here alone the variable itself may stand. */
   #visitBase(base: ASTNode, scope: Scope): void {
     if (base.op === "id" && base.args === this.#variable) return;
+    if (isEmptyList(base)) throw new ExpressionFault("an empty list has no elements to choose from");
     this.#visit(base, scope);
   }
 
@@ -106,7 +111,9 @@ export class ExpressionCheck {
     this.#visit(receiver, scope);
     for (const operand of operands) this.#visit(operand, scope);
     if (optionalMethods.has(name)) return;
-    if (!methodFunctions.has(name)) throw unsupportedFunction(name);
+    const types = methodFunctions.get(name);
+    if (types === undefined) throw unsupportedFunction(name);
+    operands.forEach((node, index) => this.#operands.push({ node, type: types[index] ?? "none", method: name }));
     if (name === "matches") this.#compilePattern(operands[0]);
     call[0] = functionPrefix + name;
   }
@@ -120,11 +127,7 @@ export class ExpressionCheck {
     if (variable.args === "claims" || variable.args === "user" || variable.args === "optional") {
       throw new ExpressionFault(`the macro ${name}() may not name its variable ${variable.args}`);
     }
-    if (isAnyTyped(range)) {
-      throw new ExpressionFault(
-        `kube-apiserver does not run ${name}() over a claim of unknown type; write dyn(claims.x).${name}(…) in place of claims.x.${name}(…)`,
-      );
-    }
+    checkRange(name, range);
     if (scope.loops === maxLoops) throw new ExpressionFault(`more than ${maxLoops} macros inside each other are not supported`);
     this.#visit(range, scope);
     const names = [...scope.names, variable.args];
@@ -209,8 +212,58 @@ function checkLiteral(value: unknown): void {
   }
 }
 
+function checkRange(macro: string, range: ASTNode): void {
+  if (isAnyTyped(range)) {
+    throw new ExpressionFault(
+      `kube-apiserver does not run ${macro}() over a claim of unknown type; write dyn(claims.x).${macro}(…) in place of claims.x.${macro}(…)`,
+    );
+  }
+  if (range.op === "?:" || isEmptyList(range)) {
+    throw new ExpressionFault(`${macro}() over a choice or an empty list is typed otherwise by kube-apiserver; write dyn(…).${macro}(…)`);
+  }
+}
+
+/** The type that the library's checker has written to a node; it is not part of the node's declared type. */
+function readCheckedType(node: ASTNode): string | undefined {
+  const checked: unknown = "checkedType" in node ? node.checkedType : undefined;
+  if (typeof checked !== "object" || checked === null || !("name" in checked)) return undefined;
+  return typeof checked.name === "string" ? checked.name : undefined;
+}
+
+function checkMinus(operand: ASTNode): void {
+  if (operand.op === "value" && isNumber(operand.args)) return checkLiteral(operand.args);
+  throw new ExpressionFault("the minus sign is supported before a number only; write 0.0 - x");
+}
+
+function checkOperands(node: Exclude<OperatorNode, { readonly op: "!_" | "-_" }>): void {
+  if (node.op === "/" || node.op === "%") checkDivisor(node.args[1]);
+  if (node.op === "==" || node.op === "!=") checkEqualityOperand(node.args[1]);
+  if (node.op === "+") checkAddends(node.args);
+  if (node.op === "in" && isEmptyList(node.args[1])) throw new ExpressionFault("an empty list cannot be searched");
+}
+
+/** 0/0 is NaN, which cel-go refuses to order and JavaScript does not. */
 function checkDivisor(divisor: ASTNode): void {
-  if (divisor.op === "value" && Number(divisor.args) === 0) throw new ExpressionFault("it divides by zero");
+  if (divisor.op === "value" && isNumber(divisor.args) && Number(divisor.args) !== 0) return;
+  throw new ExpressionFault("it divides by something else than a number that is not zero");
+}
+
+/**
+ * CEL gives == and < the same precedence (cel-spec, langdef, "Syntax"), the library a lower one to ==: `a == b < c` is
+ * `(a == b) < c` to one and `a == (b < c)` to the other. With the comparison on the left both agree.
+ */
+function checkEqualityOperand(right: ASTNode): void {
+  if (!["<", "<=", ">", ">=", "in"].includes(right.op)) return;
+  throw new ExpressionFault("a comparison to the right of == or != is not supported; put it on the left, as in (a in b) == c");
+}
+
+function checkAddends(operands: readonly ASTNode[]): void {
+  if (operands.some(isSplit)) throw new ExpressionFault("a list straight from split() cannot be added to; write split(…).map(x, x)");
+  if (operands.some(isEmptyList)) throw new ExpressionFault("an empty list cannot be added");
+}
+
+function isEmptyList(node: ASTNode): boolean {
+  return node.op === "list" && node.args.length === 0;
 }
 
 function isNumber(value: unknown): boolean {
@@ -226,7 +279,7 @@ function isSplit(node: ASTNode): boolean {
 }
 
 function unsupportedFunction(name: string): ExpressionFault {
-  const known = ["has", ...globalFunctions, ...loopMacros, ...optionalMethods, ...methodFunctions];
+  const known = ["has", ...globalFunctions, ...loopMacros, ...optionalMethods, ...methodFunctions.keys()];
   return new ExpressionFault(
     `the function ${name}() is unknown or not supported here; supported are ${[...new Set(known)].toSorted().join(", ")}`,
   );

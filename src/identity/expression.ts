@@ -54,8 +54,10 @@ export function createExpressionCompiler(): ExpressionCompiler {
       }
       try {
         const parsed = environments[variable].parse(source);
-        const claims = new ExpressionCheck(variable, patterns).check(parsed.ast);
+        const check = new ExpressionCheck(variable, patterns);
+        const claims = check.check(parsed.ast);
         checkType(parsed, purpose);
+        check.checkOperandTypes();
         const evaluate = (value: JsonObject): ExpressionResult => evaluateParsed(parsed, { [variable]: value }, splitLists);
         return { type: "compiled", expression: { source, claims, evaluate } };
       } catch (thrown) {
