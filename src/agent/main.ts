@@ -28,7 +28,7 @@ import { createWebSocketPeer } from "./websocket/peer.ts";
 /** This build, as the gateway shows it. */
 const build = "0.1.0";
 
-/** How often the agent tells the gateway how it is, and looks whether its own rights have grown. */
+/** How often the agent tells the gateway how it is when that has changed, and looks whether its own rights have grown. */
 const reportMs = 30_000;
 const rightsMs = 600_000;
 
@@ -106,6 +106,14 @@ async function run(config: AgentConfig): Promise<void> {
     },
     issuerKeys: await issuers.report(),
   });
+  let told = "";
+  const tell = async () => {
+    const state = await describe();
+    const text = JSON.stringify(state);
+    if (text === told) return; // what has not changed would wake a sleeping hub for nothing
+    told = text;
+    tunnel.report(state);
+  };
   let wasReady = false;
   const tunnel: Tunnel = new Tunnel({
     target: {
@@ -127,12 +135,13 @@ async function run(config: AgentConfig): Promise<void> {
       if (isReady !== wasReady || !isReady)
         process.stderr.write(`${JSON.stringify({ event: isReady ? "ready" : "connecting", ...state })}\n`);
       wasReady = isReady;
-      if (isReady) void describe().then((state_) => tunnel.report(state_));
+      told = "";
+      if (isReady) void tell();
     },
     random: Math.random,
   });
   tunnel.start();
-  const reporting = setInterval(() => void describe().then((state) => tunnel.report(state)), reportMs);
+  const reporting = setInterval(() => void tell(), reportMs);
   const watching = isInCluster
     ? setInterval(() => void assertOwnRights(api, config).catch((thrown: unknown) => stop(1, toGatewayError(thrown).message)), rightsMs)
     : undefined;
