@@ -12,6 +12,8 @@ import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config
 const workerdCompatibilityDate = "2026-11-01";
 /** Starting workerd or a child process on a busy two-core machine takes seconds, not milliseconds. */
 const systemTimeoutMs = 60_000;
+/** Files named *.slow.test.ts wait for minutes that are the point of their tests. */
+const slowTimeoutMs = 300_000;
 
 export default defineConfig({
   test: {
@@ -25,24 +27,29 @@ export default defineConfig({
       inNode("sandbox"),
       inNode("scripts"),
       ...(existsSync("workers/main.ts") ? [worker()] : []),
-      inNode("system", { timeoutMs: systemTimeoutMs, globalSetup: ["test/support/worker-bundle.ts"] }),
+      inNode("system", { timeoutMs: systemTimeoutMs, globalSetup: ["test/support/worker-bundle.ts"], exclude: ["**/*.slow.test.ts"] }),
+      inNode("system", {
+        name: "slow",
+        include: ["test/system/**/*.slow.test.ts"],
+        timeoutMs: slowTimeoutMs,
+        globalSetup: ["test/support/worker-bundle.ts"],
+      }),
     ],
   },
 });
 
-function inNode(
-  area: string,
-  { timeoutMs = 15_000, globalSetup = [] }: { readonly timeoutMs?: number; readonly globalSetup?: string[] } = {},
-): TestProjectInlineConfiguration {
+interface NodeProject {
+  readonly name?: string;
+  readonly include?: string[];
+  readonly exclude?: string[];
+  readonly timeoutMs?: number;
+  readonly globalSetup?: string[];
+}
+
+function inNode(area: string, options: NodeProject = {}): TestProjectInlineConfiguration {
+  const { name = area, include = [`test/${area}/**/*.test.ts`], exclude = [], timeoutMs = 15_000, globalSetup = [] } = options;
   return {
-    test: {
-      name: area,
-      include: [`test/${area}/**/*.test.ts`],
-      environment: "node",
-      globalSetup,
-      testTimeout: timeoutMs,
-      hookTimeout: timeoutMs,
-    },
+    test: { name, include, exclude, environment: "node", globalSetup, testTimeout: timeoutMs, hookTimeout: timeoutMs },
   };
 }
 

@@ -36,6 +36,17 @@ export interface JoinClaims {
   readonly subject: string;
 }
 
+/** What one instance of the object has done since its constructor ran. */
+export interface HubInstance {
+  readonly instance: string;
+  /** RFC 3339. */
+  readonly startedAt: string;
+  /** Messages of agents and users that woke or found it awake; heartbeats do neither. */
+  readonly handled: number;
+  readonly circuits: number;
+  readonly lanes: number;
+}
+
 export class ClusterHub extends DurableObject<Env> {
   readonly #board = new Switchboard<LaneSocket, HubLink>();
   readonly #lanes = new Map<WebSocket, LaneSocket>();
@@ -43,6 +54,8 @@ export class ClusterHub extends DurableObject<Env> {
   readonly #exchanges = new Map<string, ExchangeLink>();
   readonly #book: AgentBook;
   readonly #discovery: DiscoveryStore;
+  readonly #instance = { instance: crypto.randomUUID(), startedAt: new Date().toISOString() };
+  #handled = 0;
   #watch: ReturnType<typeof setTimeout> | null = null;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -78,11 +91,9 @@ export class ClusterHub extends DurableObject<Env> {
     return this.#book.describe([...this.#lanes.values()].filter(isJoinedLane));
   }
 
-  /** The instance's id: a new one after each time the object slept. */
-  readonly instance: string = crypto.randomUUID();
-
-  describeInstance(): { readonly instance: string; readonly circuits: number; readonly lanes: number } {
-    return { instance: this.instance, circuits: this.#board.circuitCount, lanes: this.#lanes.size };
+  /** This instance: a new one after each time the object slept. */
+  describeInstance(): HubInstance {
+    return { ...this.#instance, handled: this.#handled, circuits: this.#board.circuitCount, lanes: this.#lanes.size };
   }
 
   rememberDiscovery(key: string, answer: DiscoveryAnswer): void {
@@ -103,6 +114,7 @@ export class ClusterHub extends DurableObject<Env> {
   }
 
   override webSocketMessage(socket: WebSocket, message: ArrayBuffer | string): void {
+    this.#handled += 1;
     const lane = this.#lanes.get(socket);
     if (typeof message === "string") return; // heartbeats of runtimes whose automatic answer is off; anything else in text means nothing
     if (lane !== undefined) return this.#fromLane(lane, new Uint8Array(message));

@@ -1,5 +1,6 @@
 /** The Durable Objects as the Worker calls them: each method of the class, answered later. */
 import type { AgentState, PublicKeySet } from "#core/gateway-api.ts";
+import type { HubInstance } from "./hub.ts";
 import type { DiscoveryAnswer } from "./discovery-store.ts";
 import type { Addition, ClusterRecord } from "./registry.ts";
 
@@ -17,7 +18,7 @@ export interface HubStub {
   fetch(url: string, init?: RequestInit): Promise<Response>;
   push(exchange: string, bytes: Uint8Array): Promise<void>;
   agents(): Promise<readonly AgentState[]>;
-  describeInstance(): Promise<{ readonly instance: string; readonly circuits: number; readonly lanes: number }>;
+  describeInstance(): Promise<HubInstance>;
   rememberDiscovery(key: string, answer: DiscoveryAnswer): Promise<void>;
   discovery(key: string): Promise<DiscoveryAnswer | undefined>;
   forget(): Promise<void>;

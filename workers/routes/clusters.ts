@@ -56,6 +56,12 @@ export const clusterRoutes = new Hono<{ readonly Bindings: { gateway: Gateway } 
       throw new GatewayError("POLICY_DENIED", "this cluster is not yours to see");
     return context.json(await summarize(gateway, record));
   })
+  .get("/clusters/:name/hub", async (context) => {
+    const gateway = context.env.gateway;
+    await gateway.admins.admit(context.req.raw.headers);
+    const { name } = (await findRecord(gateway, context.req.param("name"))).registration;
+    return context.json(await hubOf(gateway.env, name).describeInstance());
+  })
   .delete("/clusters/:name", async (context) => {
     const gateway = context.env.gateway;
     await gateway.admins.admit(context.req.raw.headers);
