@@ -23,6 +23,8 @@ export class EventRecorder {
   readonly #registry: Registry;
   readonly #clock: Clock;
 
+  #count = 0;
+
   constructor(registry: Registry, clock: Clock) {
     this.#registry = registry;
     this.#clock = clock;
@@ -45,7 +47,10 @@ export class EventRecorder {
     }
     const { type, reason, message, source } = happening;
     const times = { firstTimestamp: now, lastTimestamp: now, count: 1 };
-    const metadata = { generateName: `${name}.` };
+    this.#count += 1;
+    // Named by time, so that a list is in the order in which things happened.
+    const number = BigInt(this.#clock.now()) * 1_000_000n + BigInt(this.#count % 1_000_000);
+    const metadata = { name: `${name}.${number.toString(16)}` };
     // Without effect in a namespace that is being deleted: events there are refused.
     this.#registry.create(events, namespace, {
       metadata,

@@ -2,7 +2,8 @@
  * What fields the served kinds have. types.json names them (derived from the OpenAPI document of Kubernetes 1.34, Apache-2.0,
  * without its prose), so that the sandbox refuses a misspelt field, merges lists and tells clients its schema as a
  * kube-apiserver does. A type is written `core.v1.Container[]~name*`: `[]` is a list, `{…}` a map, `~name` the patch merge key
- * (`~` alone merges plain values), `!` or `?retainKeys` the patch strategy retainKeys, `*` a required field.
+ * (`~` alone merges plain values), `!` or `?retainKeys` the patch strategy retainKeys, `*` a required field. Before it is the field's
+ * number in protobuf, `2.28` for field 28 of the message in field 2, with a `p` where Go has a pointer, whose zero is a value.
  */
 import table from "./types.json" with { type: "json" };
 
@@ -23,6 +24,10 @@ export type ListMerge =
 export interface Field {
   readonly fieldType: FieldType;
   readonly isRequired: boolean;
+  /** Field numbers in protobuf, outermost first; empty when the sandbox reads the field only from JSON. */
+  readonly numbers: readonly number[];
+  /** Whether 0, "" and false are values that were set, rather than Go's way to write nothing. */
+  readonly isPointer: boolean;
   readonly retainsKeys: boolean;
 }
 
@@ -41,10 +46,16 @@ export function fieldOf(struct: string, name: string): Field | undefined {
 }
 
 function parseField(expression: string): Field {
-  const isRequired = expression.endsWith("*");
-  const bare = isRequired ? expression.slice(0, -1) : expression;
-  const [typeText = "", strategy] = bare.split("?");
-  return { fieldType: parseType(typeText), isRequired, retainsKeys: strategy === "retainKeys" };
+  const [, numbers = "", pointer, rest = ""] = /^(?:([0-9.]+)(p)? )?(.*)$/.exec(expression) ?? [];
+  const isRequired = rest.endsWith("*");
+  const [typeText = "", strategy] = (isRequired ? rest.slice(0, -1) : rest).split("?");
+  return {
+    fieldType: parseType(typeText),
+    isRequired,
+    numbers: numbers === "" ? [] : numbers.split(".").map(Number),
+    isPointer: pointer !== undefined,
+    retainsKeys: strategy === "retainKeys",
+  };
 }
 
 function parseType(text: string): FieldType {

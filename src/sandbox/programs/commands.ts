@@ -11,8 +11,8 @@ export interface CommandIo {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: Input;
-  out(chunk: Buffer | string): Promise<void>;
-  err(chunk: Buffer | string): Promise<void>;
+  readonly out: (chunk: Buffer | string) => Promise<void>;
+  readonly err: (chunk: Buffer | string) => Promise<void>;
   /** Aborts at Ctrl-C. */
   readonly interrupted: AbortSignal;
 }

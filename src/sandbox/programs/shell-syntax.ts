@@ -9,10 +9,15 @@ export type Piece =
 export type Word = readonly Piece[];
 
 /** Where a command's output or input goes. */
-export interface Redirect {
-  readonly operator: "<" | ">" | ">>";
-  readonly target: Word;
-}
+export type Redirect =
+  | { readonly type: "file"; readonly operator: FileOperator; readonly target: Word }
+  | { readonly type: "merge"; readonly operator: MergeOperator };
+
+/** Operators that a file's name follows. */
+export type FileOperator = "2>" | "<" | ">" | ">>";
+
+/** Operators that send one output where the other goes. */
+export type MergeOperator = "2>&1" | ">&2";
 
 /** One command with its redirects. */
 export interface Command {
@@ -31,7 +36,9 @@ export type Script = { readonly type: "script"; readonly steps: readonly Step[] 
 
 type Token = { readonly type: "operator"; readonly text: string } | { readonly type: "word"; readonly word: Word };
 
-const operators = ["&&", "||", ">>", ";", "\n", "|", ">", "<"];
+const mergeOperators: Readonly<Record<string, MergeOperator>> = { "2>&1": "2>&1", "1>&2": ">&2", ">&2": ">&2" };
+const fileOperators: Readonly<Record<string, FileOperator>> = { "2>": "2>", ">>": ">>", ">": ">", "<": "<" };
+const operators = [...Object.keys(mergeOperators), "&&", "||", ...Object.keys(fileOperators), ";", "\n", "|"];
 
 /** Parses a script. */
 export function parseScript(text: string): Script {
@@ -77,17 +84,19 @@ interface Read {
 }
 
 function readPiece(text: string): Read | string {
-  const first = text[0] ?? "";
-  if (first === "'") {
-    const end = text.indexOf("'", 1);
-    return end < 0 ? "a ' is not closed" : { pieces: [{ type: "text", text: text.slice(1, end) }], rest: text.slice(end + 1) };
-  }
+  const first = text.slice(0, 1);
+  if (first === "'") return readSingleQuoted(text.slice(1));
   if (first === '"') return readDoubleQuoted(text.slice(1));
-  if (first === "\\") return { pieces: [{ type: "text", text: text[1] ?? "" }], rest: text.slice(2) };
+  if (first === "\\") return { pieces: [{ type: "text", text: text.slice(1, 2) }], rest: text.slice(2) };
   if (first === "$") return readVariable(text, false);
-  if (first === "`" || first === "(" || first === ")") return `"${first}" is not part of this sandbox's shell`;
+  if ("`()".includes(first)) return `"${first}" is not part of this sandbox's shell`;
   const plain = /^[^ \t\r\n;|<>&'"\\$`()]+/.exec(text)?.[0] ?? "";
   return plain === "" ? `unexpected "${first}"` : { pieces: [{ type: "text", text: plain }], rest: text.slice(plain.length) };
+}
+
+function readSingleQuoted(text: string): Read | string {
+  const end = text.indexOf("'");
+  return end < 0 ? "a ' is not closed" : { pieces: [{ type: "text", text: text.slice(0, end) }], rest: text.slice(end + 1) };
 }
 
 function readDoubleQuoted(text: string): Read | string {
@@ -116,40 +125,61 @@ function readVariable(text: string, quoted: boolean): Read | string {
 }
 
 function build(tokens: readonly Token[]): Script {
-  const steps: Step[] = [];
-  let when: Step["when"] = "always";
-  let pipeline: Command[] = [];
-  let words: Word[] = [];
-  let redirects: Redirect[] = [];
-  const endCommand = (): boolean => {
-    if (words.length === 0 && redirects.length === 0) return false;
-    pipeline.push({ words, redirects });
-    words = [];
-    redirects = [];
-    return true;
-  };
-  for (let index = 0; index < tokens.length; index += 1) {
-    const token = tokens[index];
-    if (token === undefined) break;
-    if (token.type === "word") {
-      words.push(token.word);
-      continue;
-    }
-    if (token.text === "<" || token.text === ">" || token.text === ">>") {
-      const target = tokens[(index += 1)];
-      if (target?.type !== "word") return { type: "invalid", why: `a file name must follow ${token.text}` };
-      redirects.push({ operator: token.text, target: target.word });
-      continue;
-    }
-    const isSeparator = token.text === ";" || token.text === "\n";
-    if (!endCommand() && !(isSeparator && pipeline.length === 0)) return { type: "invalid", why: `unexpected "${token.text}"` };
-    if (token.text === "|") continue;
-    if (pipeline.length > 0) steps.push({ when, pipeline });
-    pipeline = [];
-    when = token.text === "&&" ? "onSuccess" : token.text === "||" ? "onFailure" : "always";
+  const builder = new ScriptBuilder();
+  for (const [index, token] of tokens.entries()) {
+    const why = token.type === "word" ? builder.word(token.word, tokens[index - 1]) : builder.operator(token.text, tokens[index + 1]);
+    if (why !== undefined) return { type: "invalid", why };
   }
-  const isComplete = endCommand() || (pipeline.length === 0 && when === "always");
-  if (!isComplete) return { type: "invalid", why: "the command ends too early" };
-  if (pipeline.length > 0) steps.push({ when, pipeline });
-  return { type: "script", steps };
+  return builder.finish();
+}
+
+/** Puts tokens together; each call gives a sentence when the token cannot be there. */
+class ScriptBuilder {
+  readonly #steps: Step[] = [];
+  #when: Step["when"] = "always";
+  #pipeline: Command[] = [];
+  #words: Word[] = [];
+  #redirects: Redirect[] = [];
+
+  word(word: Word, before: Token | undefined): undefined {
+    const operator = before?.type === "operator" ? fileOperators[before.text] : undefined;
+    if (operator === undefined) this.#words.push(word);
+    else this.#redirects.push({ type: "file", operator, target: word });
+  }
+
+  operator(text: string, next: Token | undefined): string | undefined {
+    if (fileOperators[text] !== undefined) return next?.type === "word" ? undefined : `a file name must follow ${text}`;
+    const merge = mergeOperators[text];
+    if (merge !== undefined) {
+      this.#redirects.push({ type: "merge", operator: merge });
+      return undefined;
+    }
+    const isSeparator = text === ";" || text === "\n";
+    const hasCommand = this.#endCommand();
+    if (!hasCommand && !(isSeparator && this.#pipeline.length === 0)) return `unexpected "${text}"`;
+    if (text === "|") return undefined;
+    this.#endStep();
+    this.#when = text === "&&" ? "onSuccess" : text === "||" ? "onFailure" : "always";
+    return undefined;
+  }
+
+  finish(): Script {
+    const isOpen = this.#pipeline.length > 0 || this.#when !== "always";
+    if (!this.#endCommand() && isOpen) return { type: "invalid", why: "the command ends too early" };
+    this.#endStep();
+    return { type: "script", steps: this.#steps };
+  }
+
+  #endCommand(): boolean {
+    if (this.#words.length === 0 && this.#redirects.length === 0) return false;
+    this.#pipeline.push({ words: this.#words, redirects: this.#redirects });
+    this.#words = [];
+    this.#redirects = [];
+    return true;
+  }
+
+  #endStep(): void {
+    if (this.#pipeline.length > 0) this.#steps.push({ when: this.#when, pipeline: this.#pipeline });
+    this.#pipeline = [];
+  }
 }

@@ -13,8 +13,8 @@ import type { Command, Step, Word } from "./shell-syntax.ts";
 export interface ShellIo {
   readonly host: Host;
   readonly stdin: Input;
-  out(chunk: Buffer | string): Promise<void>;
-  err(chunk: Buffer | string): Promise<void>;
+  readonly out: (chunk: Buffer | string) => Promise<void>;
+  readonly err: (chunk: Buffer | string) => Promise<void>;
   /** Aborts at Ctrl-C; another signal is there after that. */
   interrupted(): AbortSignal;
 }
@@ -36,6 +36,18 @@ export async function runShell(args: readonly string[], io: ShellIo): Promise<nu
 async function usage(io: ShellIo, why: string): Promise<number> {
   await io.err(`sh: ${why}\n`);
   return 2;
+}
+
+type StreamIo = Omit<CommandIo, "args" | "env">;
+
+interface Redirected {
+  readonly io: StreamIo;
+  readonly finish: () => Promise<void>;
+}
+
+interface FileSink {
+  readonly write: (chunk: Buffer | string) => Promise<void>;
+  readonly finish: () => Promise<void>;
 }
 
 class Shell {
@@ -106,7 +118,7 @@ class Shell {
     return codes.at(-1) ?? 0;
   }
 
-  async #command(command: Command, io: Omit<CommandIo, "args" | "env">): Promise<number> {
+  async #command(command: Command, io: StreamIo): Promise<number> {
     const redirected = await this.#redirect(command, io);
     if (typeof redirected === "string") {
       await io.err(`sh: ${redirected}\n`);
@@ -118,7 +130,7 @@ class Shell {
     return code;
   }
 
-  async #start([name, ...args]: readonly string[], io: Omit<CommandIo, "args" | "env">): Promise<number> {
+  async #start([name, ...args]: readonly string[], io: StreamIo): Promise<number> {
     if (name === undefined) return 0;
     if (name === "exit") {
       this.#exited = true;
@@ -136,15 +148,17 @@ class Shell {
     return 127;
   }
 
-  async #redirect(
-    command: Command,
-    io: Omit<CommandIo, "args" | "env">,
-  ): Promise<{ readonly io: Omit<CommandIo, "args" | "env">; readonly finish: () => Promise<void> } | string> {
+  /** Applies redirects from left to right; what goes to files is written when the command has ended. */
+  async #redirect(command: Command, io: StreamIo): Promise<Redirected | string> {
     let result = io;
     const finishers: (() => Promise<void>)[] = [];
-    for (const { operator, target } of command.redirects) {
-      const path = this.#expand(target).join(" ");
-      if (operator === "<") {
+    for (const redirect of command.redirects) {
+      if (redirect.type === "merge") {
+        result = redirect.operator === ">&2" ? { ...result, out: result.err } : { ...result, err: result.out };
+        continue;
+      }
+      const path = this.#expand(redirect.target).join(" ");
+      if (redirect.operator === "<") {
         const content = path === "/dev/null" ? Buffer.alloc(0) : await readFile(io.host, path);
         if (typeof content === "string") return `${path}: ${content}`;
         const stream = new PassThrough();
@@ -152,15 +166,23 @@ class Shell {
         result = { ...result, stdin: new Input(stream) };
         continue;
       }
-      const before = operator === ">>" ? await readFile(io.host, path) : Buffer.alloc(0);
-      const chunks: Buffer[] = typeof before === "string" ? [] : [before];
-      result = { ...result, out: async (chunk) => void chunks.push(Buffer.from(chunk)) };
-      finishers.push(async () => {
-        const error = path === "/dev/null" ? undefined : await writeFile(io.host, path, Buffer.concat(chunks));
-        if (error !== undefined) await io.err(`sh: ${path}: ${error}\n`);
-      });
+      const sink = await this.#fileSink(io, path, redirect.operator);
+      result = redirect.operator === "2>" ? { ...result, err: sink.write } : { ...result, out: sink.write };
+      finishers.push(sink.finish);
     }
     return { io: result, finish: async () => void (await Promise.all(finishers.map((finish) => finish()))) };
+  }
+
+  async #fileSink(io: StreamIo, path: string, operator: "2>" | ">" | ">>"): Promise<FileSink> {
+    const before = operator === ">>" ? await readFile(io.host, path) : "";
+    const chunks: Buffer[] = typeof before === "string" ? [] : [before];
+    return {
+      write: async (chunk) => void chunks.push(Buffer.from(chunk)),
+      finish: async () => {
+        const error = path === "/dev/null" ? undefined : await writeFile(io.host, path, Buffer.concat(chunks));
+        if (error !== undefined) await io.err(`sh: ${path}: ${error}\n`);
+      },
+    };
   }
 
   /** Takes leading `NAME=value` words as assignments. */

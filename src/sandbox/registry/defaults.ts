@@ -8,7 +8,7 @@ export function withDefaults<T extends JsonObject>(kind: string, object: T): T {
     case "Pod":
       return withValue(object, ["spec"], podSpec(objectAt(object, "spec")));
     case "Deployment":
-      return withTemplate(withFields(object, ["spec"], deploymentSpec));
+      return withTemplate(withStrategy(withFields(object, ["spec"], deploymentSpec)));
     case "ReplicaSet":
       return withTemplate(withFields(object, ["spec"], { replicas: 1 }));
     case "Service":
@@ -27,8 +27,9 @@ const deploymentSpec: JsonObject = {
   replicas: 1,
   revisionHistoryLimit: 10,
   progressDeadlineSeconds: 600,
-  strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: "25%", maxUnavailable: "25%" } },
 };
+
+const rollingUpdate: JsonObject = { maxSurge: "25%", maxUnavailable: "25%" };
 
 const podDefaults: JsonObject = {
   restartPolicy: "Always",
@@ -38,6 +39,11 @@ const podDefaults: JsonObject = {
   enableServiceLinks: true,
   securityContext: {},
 };
+
+function withStrategy<T extends JsonObject>(deployment: T): T {
+  const typed = withFields(deployment, ["spec", "strategy"], { type: "RollingUpdate" });
+  return textAt(typed, "spec", "strategy", "type") === "RollingUpdate" ? withFields(typed, ["spec", "strategy", "rollingUpdate"], rollingUpdate) : typed;
+}
 
 function withTemplate<T extends JsonObject>(object: T): T {
   const spec = podSpec(objectAt(object, "spec", "template", "spec"));
@@ -66,7 +72,7 @@ function containerDefaults(container: JsonObject): JsonObject {
 function serviceSpec(spec: JsonObject): JsonObject {
   const type = textAt(spec, "type") || "ClusterIP";
   const ports = listAt(spec, "ports").map((port) =>
-    isObject(port) ? { protocol: "TCP", targetPort: numberAt(port, "port") ?? 0, ...port } : port,
+    isObject(port) ? { protocol: "TCP", ...port, targetPort: valueAt(port, "targetPort") || (numberAt(port, "port") ?? 0) } : port,
   );
   const isExternalName = type === "ExternalName";
   const addresses: JsonObject = isExternalName

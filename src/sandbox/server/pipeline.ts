@@ -9,6 +9,7 @@ import { anonymous } from "#sandbox/identity/user.ts";
 import type { User } from "#sandbox/identity/user.ts";
 import { parseJson } from "#sandbox/objects/json.ts";
 import type { Json } from "#sandbox/objects/json.ts";
+import { decodeProtobuf, protobufType } from "./protobuf.ts";
 import { attributesOf, parseRequest } from "./request.ts";
 import type { RequestInfo } from "./request.ts";
 import { badRequest, failed, failure, ok } from "./status.ts";
@@ -68,13 +69,18 @@ async function readBody(message: IncomingMessage): Promise<Outcome<Json>> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of message) {
-    const bytes = chunk as Buffer; // no encoding is set
-    size += bytes.length;
+    const piece = chunk as Buffer; // no encoding is set
+    size += piece.length;
     if (size > maxBodyBytes) return failed(failure(413, "RequestEntityTooLarge", `Request entity too large: limit is ${maxBodyBytes}`));
-    chunks.push(bytes);
+    chunks.push(piece);
   }
   if (size === 0) return ok({});
   if (mediaType.startsWith("application/apply-patch")) return ok({}); // refused by its type
+  const bytes = Buffer.concat(chunks);
+  if (mediaType === protobufType) {
+    const object = decodeProtobuf(bytes);
+    return object === undefined ? failed(badRequest("the body of the request is no protobuf of a kind that the sandbox knows")) : ok(object);
+  }
   if (!bodyTypes.test(mediaType)) {
     return failed(
       failure(
@@ -84,6 +90,6 @@ async function readBody(message: IncomingMessage): Promise<Outcome<Json>> {
       ),
     );
   }
-  const value = parseJson(Buffer.concat(chunks).toString("utf8"));
+  const value = parseJson(bytes.toString("utf8"));
   return value === undefined ? failed(badRequest("the body of the request is no JSON")) : ok(value);
 }

@@ -152,5 +152,6 @@ function present(
   if (presentation === undefined) return failureReply(notAcceptable);
   const { object, warnings } = result.written.value;
   const body = presentObject(object, presentation, cluster.clock.now());
-  return { type: "json", code: result.code, body, warnings: [...warnings, ...ignoredFields(resource.kind, object)] };
+  const ignored = info.verb === "create" ? ignoredFields(resource.kind, object) : [];
+  return { type: "json", code: result.code, body, warnings: [...warnings, ...ignored] };
 }

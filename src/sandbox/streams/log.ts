@@ -68,7 +68,9 @@ function parseLogOptions(query: URLSearchParams, nowMs: number): Outcome<LogOpti
 
 function logOf(cluster: Cluster, pod: KubeObject, which: { readonly name: string; readonly previous: boolean }): Outcome<LogBuffer> {
   const container = cluster.kubelet.container(pod, which.name);
-  const instance = which.previous ? container?.previous : container?.current;
+  // While a failed container waits for its restart, the instance that has just ended is the current one and the previous one.
+  const isWaiting = container?.state.type === "waiting";
+  const instance = which.previous ? (isWaiting ? container.current : container?.previous) : container?.current;
   if (instance !== undefined) return ok(instance.log);
   const { name } = pod.metadata;
   if (which.previous) return failed(badRequest(`previous terminated container "${which.name}" in pod "${name}" not found`));
