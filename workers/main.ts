@@ -36,7 +36,9 @@ export default {
     isolate ??= { clusters: new ClusterBook(), admins: new AdminDoor(env) };
     const gateway: Gateway = { env, context, ...isolate };
     try {
-      const place = placeOf(new URL(request.url), env);
+      const url = URL.parse(request.url);
+      if (url === null) throw new GatewayError("REQUEST_INVALID", "the request's Host or target is no URL");
+      const place = placeOf(url, env);
       if (place !== undefined) return await handleKube(request, gateway, place);
       return await app.fetch(request, { gateway });
     } catch (thrown) {

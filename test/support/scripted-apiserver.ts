@@ -19,7 +19,7 @@ export interface ScriptedApiserver {
   readonly port: number;
   /** Requests of users, without the agent's own probes and reviews. */
   readonly seen: SeenRequest[];
-  /** What a SubjectAccessReview says. */
+  /** What a SubjectAccessReview says; one that throws answers 500. */
   review: (spec: Record<string, unknown>) => boolean;
   /** The specs of all reviews that were asked for. */
   readonly reviews: Record<string, unknown>[];
@@ -136,11 +136,22 @@ async function answer(
     for await (const part of request) parts.push(part as Buffer); // a request without an encoding gives Buffers
     const review: { readonly spec: Record<string, unknown> } = JSON.parse(Buffer.concat(parts).toString("utf8"));
     scripted.reviews.push(review.spec);
-    const body = JSON.stringify({ ...review, status: { allowed: scripted.review(review.spec) } });
+    const allowed = reviewed(scripted, review.spec);
+    if (allowed === undefined) return void response.writeHead(500).end();
+    const body = JSON.stringify({ ...review, status: { allowed } });
     return void response.writeHead(201, { "content-type": "application/json" }).end(body);
   }
   remember(request);
   scripted.onRequest(request, response);
+}
+
+/** Undefined when the script throws: the authorizer is broken. */
+function reviewed(scripted: ScriptedApiserver, spec: Record<string, unknown>): boolean | undefined {
+  try {
+    return scripted.review(spec);
+  } catch {
+    return undefined;
+  }
 }
 
 function seenRequest(request: IncomingMessage): SeenRequest {
