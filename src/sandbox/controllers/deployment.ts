@@ -170,47 +170,60 @@ function writeStatus({ registry, clock }: DeploymentParts, key: string): void {
   const deployment = registry.store.get(resourceOf("Deployment"), fromKey(key));
   if (deployment === undefined) return;
   const owned = ownedReplicaSets(registry, deployment);
-  const sum = (field: string, sets: readonly KubeObject[]): number =>
-    sets.reduce((total, replicaSet) => total + (numberAt(replicaSet, "status", field) ?? 0), 0);
   const current = findCurrent(deployment, owned);
   const wanted = numberAt(deployment, "spec", "replicas") ?? 1;
-  const counts = {
-    replicas: sum("replicas", owned),
-    updatedReplicas: current === undefined ? 0 : sum("replicas", [current]),
-    readyReplicas: sum("readyReplicas", owned),
-    availableReplicas: sum("availableReplicas", owned),
-    unavailableReplicas: Math.max(0, wanted - sum("availableReplicas", owned)),
-  };
+  const counts = countPods(owned, current, wanted);
   const shown = Object.fromEntries(Object.entries(counts).filter(([, count]) => count > 0));
   const isAvailable = counts.availableReplicas >= wanted - bounds(deployment, wanted).unavailable;
-  const isComplete = counts.updatedReplicas === wanted && counts.replicas === wanted && counts.availableReplicas === wanted;
+  const isComplete = [counts.updatedReplicas, counts.replicas, counts.availableReplicas].every((count) => count === wanted);
   const now = toTime(clock.now());
-  const name = current?.metadata.name ?? "";
   const conditions = [
-    condition(deployment, now, {
-      type: "Available",
-      status: isAvailable ? "True" : "False",
-      reason: isAvailable ? "MinimumReplicasAvailable" : "MinimumReplicasUnavailable",
-      message: isAvailable ? "Deployment has minimum availability." : "Deployment does not have minimum availability.",
-    }),
-    condition(deployment, now, {
-      type: "Progressing",
-      status: "True",
-      reason: isComplete ? "NewReplicaSetAvailable" : "ReplicaSetUpdated",
-      message: isComplete ? `ReplicaSet "${name}" has successfully progressed.` : `ReplicaSet "${name}" is progressing.`,
-    }),
+    condition(deployment, now, isAvailable ? available : notAvailable),
+    condition(deployment, now, progress(current?.metadata.name ?? "", isComplete)),
   ];
   const observedGeneration = numberAt(deployment, "metadata", "generation") ?? 1;
   const status = { observedGeneration, ...shown, conditions };
   registry.update(resourceOf("Deployment"), keyOf(deployment), { body: { ...deployment, status }, part: "status" });
 }
 
+type Counts = Readonly<Record<"availableReplicas" | "readyReplicas" | "replicas" | "unavailableReplicas" | "updatedReplicas", number>>;
+
+function countPods(owned: readonly KubeObject[], current: KubeObject | undefined, wanted: number): Counts {
+  const sum = (field: string, sets: readonly KubeObject[]): number =>
+    sets.reduce((total, replicaSet) => total + (numberAt(replicaSet, "status", field) ?? 0), 0);
+  const availableReplicas = sum("availableReplicas", owned);
+  return {
+    replicas: sum("replicas", owned),
+    updatedReplicas: current === undefined ? 0 : sum("replicas", [current]),
+    readyReplicas: sum("readyReplicas", owned),
+    availableReplicas,
+    unavailableReplicas: Math.max(0, wanted - availableReplicas),
+  };
+}
+
+type Condition = Readonly<Record<"message" | "reason" | "status" | "type", string>>;
+
+const available: Condition = {
+  type: "Available",
+  status: "True",
+  reason: "MinimumReplicasAvailable",
+  message: "Deployment has minimum availability.",
+};
+const notAvailable: Condition = {
+  type: "Available",
+  status: "False",
+  reason: "MinimumReplicasUnavailable",
+  message: "Deployment does not have minimum availability.",
+};
+
+function progress(name: string, isComplete: boolean): Condition {
+  const reason = isComplete ? "NewReplicaSetAvailable" : "ReplicaSetUpdated";
+  const message = `ReplicaSet "${name}" ${isComplete ? "has successfully progressed" : "is progressing"}.`;
+  return { type: "Progressing", status: "True", reason, message };
+}
+
 /** A condition whose times change only when it does. */
-function condition(
-  deployment: KubeObject,
-  now: string,
-  wanted: Readonly<Record<"message" | "reason" | "status" | "type", string>>,
-): JsonObject {
+function condition(deployment: KubeObject, now: string, wanted: Condition): JsonObject {
   const known = listAt(deployment, "status", "conditions").find((candidate) => textAt(candidate, "type") === wanted.type);
   const isSame =
     textAt(known, "reason") === wanted.reason && textAt(known, "status") === wanted.status && textAt(known, "message") === wanted.message;

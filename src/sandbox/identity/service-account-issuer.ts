@@ -72,14 +72,21 @@ export class ServiceAccountIssuer {
 
   /** The claims of a token of ours that is valid now and for one of the audiences; undefined for any other token. */
   verify(token: string, audiences: readonly string[]): JsonObject | undefined {
-    const [header = "", payload = "", signature = "", ...rest] = token.split(".");
-    if (rest.length > 0 || textAt(decode(header), "alg") !== "RS256" || textAt(decode(header), "kid") !== this.#keyId) return undefined;
-    if (!verify("sha256", Buffer.from(`${header}.${payload}`), this.#publicKey, Buffer.from(signature, "base64url"))) return undefined;
-    const claims = decode(payload);
+    const claims = this.#signedClaims(token);
     const now = this.#clock.now() / 1000;
     const isCurrent = (numberAt(claims, "nbf") ?? Infinity) <= now && now < (numberAt(claims, "exp") ?? 0);
     const isForUs = textListAt(claims, "aud").some((audience) => audiences.includes(audience));
     return isCurrent && isForUs && textAt(claims, "iss") === clusterIssuer ? claims : undefined;
+  }
+
+  /** The claims of a token that our key has signed. */
+  #signedClaims(token: string): JsonObject | undefined {
+    const parts = token.split(".");
+    const [header = "", payload = "", signature = ""] = parts;
+    const { alg, kid } = decode(header) ?? {};
+    if (parts.length !== 3 || alg !== "RS256" || kid !== this.#keyId) return undefined;
+    const isOurs = verify("sha256", Buffer.from(`${header}.${payload}`), this.#publicKey, Buffer.from(signature, "base64url"));
+    return isOurs ? decode(payload) : undefined;
   }
 }
 

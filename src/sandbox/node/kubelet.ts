@@ -89,7 +89,7 @@ export class Kubelet {
     this.#stopping.add(uid);
     const worker = this.#workers.get(uid);
     if (worker !== undefined) {
-      for (const container of worker.containers) {
+      for (const container of worker.containers.filter(({ state }) => state.type === "running")) {
         this.#parts.events.record(pod, {
           type: "Normal",
           reason: "Killing",

@@ -1,5 +1,5 @@
 /** Makes a client's JSON fit its kind: unknown fields are found (and left out, as Go's decoder does), values of a wrong type refused. */
-import { isList, isObject } from "./json.ts";
+import { isList, isObject, valueAt } from "./json.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { fieldOf, fieldsOf } from "./types.ts";
 import type { FieldType } from "./types.ts";
@@ -44,11 +44,14 @@ function conformStruct(struct: string, value: JsonObject, { path, findings }: Pl
       entries.push([name, conformValue(field.fieldType, inner, { path: innerPath, findings })]);
     }
   }
-  for (const [name, field] of fieldsOf(struct)) {
-    const isMissing = !Object.hasOwn(value, name) || value[name] === null || value[name] === undefined;
-    if (field.isRequired && isMissing) findings.missing.push(path === "" ? name : `${path}.${name}`);
-  }
+  findMissing(struct, value, { path, findings });
   return Object.fromEntries(entries);
+}
+
+function findMissing(struct: string, value: JsonObject, { path, findings }: Place): void {
+  for (const [name, field] of fieldsOf(struct)) {
+    if (field.isRequired && (valueAt(value, name) ?? null) === null) findings.missing.push(path === "" ? name : `${path}.${name}`);
+  }
 }
 
 function conformValue(type: FieldType, value: Json, place: Place): Json {

@@ -3,6 +3,7 @@
 const backspace = new Set([0x08, 0x7f]);
 const keyInterrupt = 0x03;
 const keyEnd = 0x04;
+const keyTab = 0x09;
 const keyKillLine = 0x15;
 const keyEscape = 0x1b;
 
@@ -40,19 +41,20 @@ export class Terminal {
   }
 
   #key(key: number): Buffer | undefined {
-    if (this.#escape) {
-      // Arrow keys and the like: ESC [ … letter. They are swallowed.
-      if (key >= 0x40 && key !== 0x5b) this.#escape = false;
-      return undefined;
-    }
-    if (key === 0x0d || key === 0x0a) return this.#enter();
+    if (this.#escape) this.#escape = key < 0x40 || key === 0x5b; // arrow keys and the like: ESC [ … letter; they are swallowed
+    else if (key === 0x0d || key === 0x0a) return this.#enter();
+    else if (key >= 0x20 && !backspace.has(key)) this.#add(key);
+    else this.#control(key);
+    return undefined;
+  }
+
+  #control(key: number): void {
     if (key === keyEscape) this.#escape = true;
     else if (backspace.has(key)) this.#erase();
     else if (key === keyKillLine) this.#killLine();
     else if (key === keyInterrupt) this.#ctrlC();
     else if (key === keyEnd) this.ended ||= this.#line.length === 0;
-    else if (key >= 0x20 || key === 0x09) this.#add(key);
-    return undefined;
+    else if (key === keyTab) this.#add(key);
   }
 
   #enter(): Buffer {

@@ -30,7 +30,7 @@ async function listen(host: Host, containerPort: number): Promise<Server> {
 }
 
 function serve(host: Host, request: IncomingMessage, response: ServerResponse): void {
-  const path = (request.url ?? "/").split("?")[0];
+  const [path = "/"] = (request.url ?? "/").split("?");
   const name = (request.headers["user-agent"] ?? "-").replaceAll(/[^\x20-\x7e]/g, "?").slice(0, 80);
   process.stdout.write(`${request.method} ${path} "${name}"\n`);
   switch (path) {

@@ -42,7 +42,9 @@ const podDefaults: JsonObject = {
 
 function withStrategy<T extends JsonObject>(deployment: T): T {
   const typed = withFields(deployment, ["spec", "strategy"], { type: "RollingUpdate" });
-  return textAt(typed, "spec", "strategy", "type") === "RollingUpdate" ? withFields(typed, ["spec", "strategy", "rollingUpdate"], rollingUpdate) : typed;
+  return textAt(typed, "spec", "strategy", "type") === "RollingUpdate"
+    ? withFields(typed, ["spec", "strategy", "rollingUpdate"], rollingUpdate)
+    : typed;
 }
 
 function withTemplate<T extends JsonObject>(object: T): T {

@@ -1,5 +1,6 @@
 /** JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7396) on read-only values. */
-import { isEqual, isList, isObject } from "#sandbox/objects/json.ts";
+import { maxBodyBytes } from "#sandbox/limits.ts";
+import { isEqual, isList, isObject, textAt } from "#sandbox/objects/json.ts";
 import type { Json, JsonObject } from "#sandbox/objects/json.ts";
 
 /** A patched value, or a sentence that says which operation could not be applied. */
@@ -13,8 +14,9 @@ export function applyJsonPatch(target: Json, patch: Json): Patched {
   if (!isList(patch)) return refused("a JSON patch is a list of operations");
   if (patch.length > maxOperations) return refused(`a JSON patch has at most ${maxOperations} operations`);
   let value = target;
+  const budget: CopyBudget = { bytes: maxBodyBytes };
   for (const operation of patch) {
-    const result = applyOperation(value, operation);
+    const result = applyOperation(value, operation, budget);
     if (result.type === "refused") return result;
     value = result.value;
   }
@@ -32,11 +34,17 @@ export function applyMergePatch(target: Json | undefined, patch: Json): Json {
   return Object.fromEntries([...kept, ...merged]);
 }
 
-function applyOperation(target: Json, operation: Json): Patched {
+/** What `copy` may still add: a chain of copies doubles an object each time (apiserver: --max-resource-write-bytes). */
+interface CopyBudget {
+  bytes: number;
+}
+
+function applyOperation(target: Json, operation: Json, budget: CopyBudget): Patched {
   if (!isObject(operation)) return refused("an operation of a JSON patch is an object");
-  const { op, path, from, value } = operation;
+  const { path, from, value } = operation;
+  const op = textAt(operation, "op");
   const steps = parsePointer(path);
-  if (steps === undefined) return refused(`bad path in a JSON patch: ${String(path as string)}`);
+  if (steps === undefined) return refused(`bad path in a JSON patch: ${JSON.stringify(path ?? null)}`);
   switch (op) {
     case "add":
       return value === undefined ? refused(`add ${steps.join("/")} needs a value`) : edit(target, steps, { type: "add", value });
@@ -50,18 +58,25 @@ function applyOperation(target: Json, operation: Json): Patched {
     }
     case "copy":
     case "move":
-      return copyOrMove(target, { op, from: parsePointer(from), to: steps });
+      return copyOrMove(target, { op, from: parsePointer(from), to: steps, budget });
     default:
-      return refused(`unexpected kind of operation: ${String(op as string)}`);
+      return refused(`unexpected kind of operation: ${op}`);
   }
 }
 
 function copyOrMove(
   target: Json,
-  plan: { readonly op: "copy" | "move"; readonly from: readonly string[] | undefined; readonly to: readonly string[] },
+  plan: {
+    readonly op: "copy" | "move";
+    readonly from: readonly string[] | undefined;
+    readonly to: readonly string[];
+    readonly budget: CopyBudget;
+  },
 ): Patched {
   const found = plan.from === undefined ? undefined : read(target, plan.from);
   if (found === undefined || plan.from === undefined) return refused(`${plan.op} needs a from that exists`);
+  if (plan.op === "copy") plan.budget.bytes -= JSON.stringify(found).length;
+  if (plan.budget.bytes < 0) return refused("the patch copies too much");
   const base = plan.op === "move" ? edit(target, plan.from, { type: "remove" }) : patched(target);
   return base.type === "refused" ? base : edit(base.value, plan.to, { type: "add", value: found });
 }
@@ -73,33 +88,43 @@ function edit(target: Json, steps: readonly string[], change: Edit): Patched {
   if (step === undefined) return change.type === "remove" ? refused("the whole object cannot be removed") : patched(change.value);
   if (isList(target)) return editList(target, { step, rest, change });
   if (!isObject(target)) return refused(`no field ${step} in a plain value`);
-  const exists = Object.hasOwn(target, step) && target[step] !== undefined;
-  if (rest.length > 0 || change.type !== "add") {
-    if (!exists) return refused(`the path has no field ${step}`);
-  }
+  return editObject(target, { step, rest, change });
+}
+
+interface Move {
+  readonly step: string;
+  readonly rest: readonly string[];
+  readonly change: Edit;
+}
+
+function editObject(target: JsonObject, { step, rest, change }: Move): Patched {
+  const isNew = !Object.hasOwn(target, step) || target[step] === undefined;
+  if (isNew && (rest.length > 0 || change.type !== "add")) return refused(`the path has no field ${step}`);
   const others = Object.entries(target).filter(([name]) => name !== step);
   if (rest.length === 0 && change.type === "remove") return patched(Object.fromEntries(others));
   const inner = edit(target[step] ?? null, rest, change);
   return inner.type === "refused" ? inner : patched(Object.fromEntries([...others, [step, inner.value]]));
 }
 
-function editList(
-  list: readonly Json[],
-  { step, rest, change }: { readonly step: string; readonly rest: readonly string[]; readonly change: Edit },
-): Patched {
-  const isInsert = rest.length === 0 && change.type === "add";
-  const index = step === "-" && isInsert ? list.length : /^(0|[1-9][0-9]*)$/.test(step) ? Number(step) : -1;
-  if (index < 0 || index >= list.length + (isInsert ? 1 : 0)) return refused(`no index ${step} in a list of ${list.length}`);
-  if (isInsert) return patched(list.toSpliced(index, 0, change.value));
-  if (rest.length === 0 && change.type === "remove") return patched(list.toSpliced(index, 1));
+function editList(list: readonly Json[], { step, rest, change }: Move): Patched {
+  const isLast = rest.length === 0;
+  const index = isLast && change.type === "add" && step === "-" ? list.length : indexOf(step);
+  if (isLast && change.type === "add" && index <= list.length) return patched(list.toSpliced(index, 0, change.value));
+  if (index >= list.length) return refused(`no index ${step} in a list of ${list.length}`);
+  if (isLast && change.type === "remove") return patched(list.toSpliced(index, 1));
   const inner = edit(list[index] ?? null, rest, change);
   return inner.type === "refused" ? inner : patched(list.with(index, inner.value));
+}
+
+/** A list's index; Infinity for what is none. */
+function indexOf(step: string): number {
+  return /^(0|[1-9][0-9]*)$/.test(step) ? Number(step) : Infinity;
 }
 
 function read(target: Json, steps: readonly string[]): Json | undefined {
   let current: Json | undefined = target;
   for (const step of steps) {
-    if (isList(current)) current = /^(0|[1-9][0-9]*)$/.test(step) ? current[Number(step)] : undefined;
+    if (isList(current)) current = current[indexOf(step)];
     else if (isObject(current)) current = Object.hasOwn(current, step) ? current[step] : undefined;
     else return undefined;
   }

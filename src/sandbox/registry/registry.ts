@@ -140,19 +140,14 @@ export class Registry {
 
   /** Puts name, namespace, uid and times into a new object. */
   #withName(resource: Resource, namespace: string, body: JsonObject): Outcome<JsonObject> {
-    const { name: given = "", generateName: prefix = "", namespace: written = "" } = metadataTexts(body);
-    const name = given === "" && prefix !== "" ? `${prefix}${randomSuffix()}` : given;
-    if (name === "")
-      return failed(
-        invalid(resource.kind, resource, [
-          { field: "metadata.name", message: "Required value: name or generateName is required", reason: "FieldValueRequired" },
-        ]),
-      );
+    const written = textAt(body, "metadata", "namespace");
     if (resource.namespaced && written !== "" && written !== namespace) {
       return failed(
         badRequest(`the namespace of the provided object does not match the namespace sent on the request (${written} != ${namespace})`),
       );
     }
+    const name = nameOf(body);
+    if (name === "") return failed(invalid(resource.kind, resource, [nameRequired]));
     const metadata = {
       ...(isObject(body["metadata"]) ? body["metadata"] : {}),
       name,
@@ -176,9 +171,7 @@ export class Registry {
   ): Outcome<Written> {
     const { apiVersion = apiVersionOf(resource), kind = resource.kind } = body;
     if (apiVersion !== apiVersionOf(resource) || kind !== resource.kind) {
-      return failed(
-        badRequest(`${String(kind as string)} in version "${String(apiVersion as string)}" cannot be handled as a ${resource.kind}`),
-      );
+      return failed(badRequest(`${JSON.stringify(kind)} in version ${JSON.stringify(apiVersion)} cannot be handled as a ${resource.kind}`));
     }
     const conformed = conform(resource.type, { ...body, apiVersion, kind });
     const [mismatch] = conformed.mismatches;
@@ -236,12 +229,12 @@ function keepsStatus(resource: Resource): boolean {
   return !resource.subresources.some((sub) => sub.name === "status");
 }
 
-function metadataTexts(body: JsonObject): Readonly<Record<string, string>> {
-  return {
-    name: textAt(body, "metadata", "name"),
-    generateName: textAt(body, "metadata", "generateName"),
-    namespace: textAt(body, "metadata", "namespace"),
-  };
+const nameRequired = { field: "metadata.name", message: "Required value: name or generateName is required", reason: "FieldValueRequired" };
+
+/** The name that the body gives, or one made from its generateName; "" when it has neither. */
+function nameOf(body: JsonObject): string {
+  const prefix = textAt(body, "metadata", "generateName");
+  return textAt(body, "metadata", "name") || (prefix === "" ? "" : `${prefix}${randomSuffix()}`);
 }
 
 function withoutUndefined(object: JsonObject): JsonObject {

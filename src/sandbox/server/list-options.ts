@@ -27,24 +27,29 @@ export function parseListOptions(resource: Resource, query: URLSearchParams): Ou
   if (labels.type === "failure") return labels;
   const fields = parseFieldSelector(resource, query.get("fieldSelector") ?? "");
   if (fields.type === "failure") return fields;
-  const revisionText = query.get("resourceVersion") ?? "";
-  if (!/^[0-9]*$/.test(revisionText)) return failed(badRequest(`invalid resource version: ${revisionText}`));
-  const match = query.get("resourceVersionMatch") ?? "";
-  if (match !== "" && match !== "Exact" && match !== "NotOlderThan")
-    return failed(badRequest(`resourceVersionMatch ${match} is not supported`));
-  const seconds = query.get("timeoutSeconds");
+  const version = parseVersion(query);
+  if (version.type === "failure") return version;
+  const seconds = toCount(query.get("timeoutSeconds"));
   const { value: hasLabels } = labels;
   const { value: hasFields } = fields;
   return ok({
     selects: (object) => hasFields(object) && hasLabels(textsAt(object, "metadata", "labels")),
-    revision: revisionText === "" ? undefined : Number(revisionText),
-    match,
+    ...version.value,
     limit: toCount(query.get("limit")),
     continueToken: query.get("continue") ?? "",
-    timeoutMs: seconds === null || toCount(seconds) === 0 ? undefined : toCount(seconds) * 1000,
+    timeoutMs: seconds === 0 ? undefined : seconds * 1000,
     allowsBookmarks: isTrue(query.get("allowWatchBookmarks")),
     sendsInitialEvents: isTrue(query.get("sendInitialEvents")),
   });
+}
+
+function parseVersion(query: URLSearchParams): Outcome<Pick<ListOptions, "match" | "revision">> {
+  const revision = query.get("resourceVersion") ?? "";
+  const match = query.get("resourceVersionMatch") ?? "";
+  if (!/^[0-9]*$/.test(revision)) return failed(badRequest(`invalid resource version: ${revision}`));
+  if (match !== "" && match !== "Exact" && match !== "NotOlderThan")
+    return failed(badRequest(`resourceVersionMatch ${match} is not supported`));
+  return ok({ revision: revision === "" ? undefined : Number(revision), match });
 }
 
 function toCount(text: string | null): number {

@@ -30,11 +30,6 @@ export function applyPatch(target: JsonObject, order: PatchOrder): Outcome<JsonO
       if (!isObject(order.change) || order.struct === "")
         return failed(badRequest("a strategic merge patch is a JSON object, and the kind must have one"));
       return ok(applyStrategicMerge(target, order.change, order.struct));
-    case "application/apply-patch+yaml":
-    case "application/apply-patch+cbor":
-      return failed(
-        unsupported("server-side apply is not part of the sandbox; use client-side apply (kubectl apply without --server-side)"),
-      );
     default:
       return failed(
         unsupported(
@@ -43,6 +38,16 @@ export function applyPatch(target: JsonObject, order: PatchOrder): Outcome<JsonO
       );
   }
 }
+
+/** Whether a PATCH is a server-side apply. */
+export function isApply(contentType: string): boolean {
+  return contentType.toLowerCase().startsWith("application/apply-patch+");
+}
+
+/** 415 for server-side apply. */
+export const applyUnsupported = unsupported(
+  "server-side apply is not part of the sandbox; use client-side apply (kubectl apply without --server-side, helm with --server-side=false)",
+);
 
 function toObject(value: Json): Outcome<JsonObject> {
   return isObject(value) ? ok(value) : failed(badRequest("the patch would make the object something else than a JSON object"));

@@ -75,11 +75,12 @@ async function readBody(message: IncomingMessage): Promise<Outcome<Json>> {
     chunks.push(piece);
   }
   if (size === 0) return ok({});
-  if (mediaType.startsWith("application/apply-patch")) return ok({}); // refused by its type
   const bytes = Buffer.concat(chunks);
   if (mediaType === protobufType) {
     const object = decodeProtobuf(bytes);
-    return object === undefined ? failed(badRequest("the body of the request is no protobuf of a kind that the sandbox knows")) : ok(object);
+    return object === undefined
+      ? failed(badRequest("the body of the request is no protobuf of a kind that the sandbox knows"))
+      : ok(object);
   }
   if (!bodyTypes.test(mediaType)) {
     return failed(

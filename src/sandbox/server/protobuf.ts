@@ -55,9 +55,12 @@ function decodeField(field: Field, message: Message): Decoded {
   if (fieldType.type === "map") return decodeMap(fieldType.value, values);
   const json = decodeOne(fieldType, values.at(-1) ?? 0n);
   if (json === undefined) return "broken";
-  // Go writes the zero of every field that is no pointer; in JSON such a field is absent.
-  const isNothing = json === null || (!field.isPointer && (json === "" || json === 0 || json === false));
-  return isNothing ? undefined : { json };
+  return json === null || (!field.isPointer && isZero(json)) ? undefined : { json };
+}
+
+/** Go writes the zero of every field that is no pointer; in JSON such a field is absent. */
+function isZero(json: Json): boolean {
+  return json === "" || json === 0 || json === false;
 }
 
 /** The values of a field, which may be in a message that Go embeds without a JSON name. */

@@ -1,5 +1,5 @@
 /** The columns of each kind's table (kubernetes, pkg/printers/internalversion/printers.go). */
-import { listAt, numberAt, objectAt, textAt, textsAt, valueAt } from "#sandbox/objects/json.ts";
+import { listAt, numberAt, objectAt, textAt, textListAt, textsAt, valueAt } from "#sandbox/objects/json.ts";
 import type { Json } from "#sandbox/objects/json.ts";
 import { isTerminating } from "#sandbox/objects/object.ts";
 import type { KubeObject } from "#sandbox/objects/object.ts";
@@ -91,7 +91,7 @@ const byKind: Readonly<Record<string, readonly Column[]>> = {
     name,
     text("AddressType", "addressType"),
     { name: "Ports", cell: (object) => joined(listAt(object, "ports").map((port) => String(numberAt(port, "port") ?? "*"))) },
-    { name: "Endpoints", cell: (object) => joined(listAt(object, "endpoints").flatMap((endpoint) => listAt(endpoint, "addresses"))) },
+    { name: "Endpoints", cell: (object) => joined(listAt(object, "endpoints").flatMap((endpoint) => textListAt(endpoint, "addresses"))) },
     age,
   ],
   Node: [
@@ -168,7 +168,7 @@ function pairs(map: Readonly<Record<string, string>>): string {
 }
 
 /** At most three, then how many more there are. */
-function joined(items: readonly Json[]): string {
+function joined(items: readonly string[]): string {
   if (items.length === 0) return "<unset>";
   const shown = items.slice(0, 3).join(",");
   return items.length > 3 ? `${shown} + ${items.length - 3} more...` : shown;
@@ -181,7 +181,7 @@ function servicePort(port: Json): string {
 }
 
 function externalAddress(object: KubeObject): string {
-  const external = listAt(object, "spec", "externalIPs").join(",");
+  const external = textListAt(object, "spec", "externalIPs").join(",");
   switch (textAt(object, "spec", "type")) {
     case "ExternalName":
       return textAt(object, "spec", "externalName");

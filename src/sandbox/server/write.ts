@@ -9,7 +9,7 @@ import { parseDeleteOptions } from "#sandbox/registry/deletion.ts";
 import type { Part, WriteOptions, Written } from "#sandbox/registry/registry.ts";
 import { ignoredFields } from "#sandbox/node/ignored-fields.ts";
 import { parseListOptions } from "./list-options.ts";
-import { applyPatch } from "./patch.ts";
+import { applyPatch, applyUnsupported, isApply } from "./patch.ts";
 import { parsePresentation, presentObject } from "./presentation.ts";
 import type { ReadTarget } from "./read.ts";
 import { notAcceptable } from "./read.ts";
@@ -91,6 +91,7 @@ async function patch(cluster: Cluster, target: ReadTarget, part: Part): Promise<
   const { request, info, resource } = target;
   const options = parseWriteOptions(info.query);
   if (options.type === "failure") return failureReply(options.status);
+  if (isApply(request.header("content-type"))) return failureReply(applyUnsupported);
   const change: Outcome<Json> = await request.body();
   if (change.type === "failure") return failureReply(change.status);
   const key = targetKey(resource, info);

@@ -96,7 +96,7 @@ function fieldText(object: KubeObject, field: string): string {
   if (field === "source") return textAt(object, "source", "component") || textAt(object, "reportingComponent");
   const value = valueAt(object, ...field.split("."));
   if (value === undefined && (field === "spec.unschedulable" || field === "spec.hostNetwork")) return "false";
-  return value === undefined || value === null ? "" : String(value as boolean | number | string); // the table names only scalars
+  return typeof value === "string" ? value : JSON.stringify(value ?? "").replaceAll('"', ""); // a number or boolean
 }
 
 /** Splits at commas outside of parentheses. */

@@ -26,15 +26,17 @@ export function findStreamTarget(cluster: Cluster, info: ResourceRequest, user: 
   if (!cluster.authorizer.authorize(user, attributes).allowed) return failed(forbiddenStatus(user, attributes));
   const pod = cluster.registry.get(resourceOf("Pod"), info);
   if (pod.type === "failure") return pod;
-  if (info.subresource === "portforward") {
-    const phase = textAt(pod.value, "status", "phase");
-    return phase === "Running"
-      ? ok({ type: "portforward", pod: pod.value })
-      : failed(badRequest(`unable to forward port because pod is not running. Current status=${phase}`));
-  }
-  const name = chooseContainer(pod.value, info.query.get("container") ?? "");
+  if (info.subresource !== "portforward") return findContainerTarget(cluster, info, pod.value);
+  const phase = textAt(pod.value, "status", "phase");
+  return phase === "Running"
+    ? ok({ type: "portforward", pod: pod.value })
+    : failed(badRequest(`unable to forward port because pod is not running. Current status=${phase}`));
+}
+
+function findContainerTarget(cluster: Cluster, info: ResourceRequest, pod: KubeObject): Outcome<StreamTarget> {
+  const name = chooseContainer(pod, info.query.get("container") ?? "");
   if (name.type === "failure") return name;
-  const container = cluster.kubelet.container(pod.value, name.value);
+  const container = cluster.kubelet.container(pod, name.value);
   if (container?.state.type !== "running")
     return failed(failure(500, "InternalError", `unable to upgrade connection: container not found ("${name.value}")`));
   if (container.current?.program === undefined)
