@@ -86,7 +86,7 @@ export class AuthenticatorParser {
 
   #parseAudiences(fields: Fields): readonly string[] {
     const places = this.#reader.elements(fields("audiences"));
-    const audiences = places.map((place) => this.#reader.text(place));
+    const audiences = places.map((place) => (place.node === undefined ? "" : this.#reader.optionalText(place)));
     places.forEach((place, index) => {
       const audience = audiences[index];
       if (audience === "") this.#reader.add(place, "an audience may not be empty");
@@ -98,7 +98,7 @@ export class AuthenticatorParser {
     if (policy !== "" && policy !== "MatchAny") this.#reader.add(fields("audienceMatchPolicy"), "this must be MatchAny");
     else if (policy === "" && places.length > 1)
       this.#reader.add(fields("audienceMatchPolicy"), "MatchAny is required with several audiences");
-    return audiences;
+    return audiences.filter((audience) => audience !== undefined);
   }
 
   #parsePrefixed(place: Place): ParsedMapping {

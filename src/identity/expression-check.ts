@@ -15,7 +15,7 @@ export class ExpressionCheck {
   readonly #variable: ExpressionVariable;
   readonly #patterns: Map<string, RegularExpression>;
   readonly #claims = new Set<string>();
-  readonly #operands: { readonly node: ASTNode; readonly type: string; readonly method: string }[] = [];
+  readonly #typeChecks: (() => void)[] = [];
   #nodes = 0;
 
   constructor(variable: ExpressionVariable, patterns: Map<string, RegularExpression>) {
@@ -30,14 +30,11 @@ export class ExpressionCheck {
   }
 
   /**
-   * Checks, once types are known, the operands of methods whose receiver has none: the library leaves them to evaluation, where
-   * kube-apiserver refuses the expression. Throws an `ExpressionFault`.
+   * Checks, once types are known, the operands that the library leaves to evaluation where kube-apiserver refuses the
+   * expression. Throws an `ExpressionFault`.
    */
   checkOperandTypes(): void {
-    for (const { node, type, method } of this.#operands) {
-      const found = readCheckedType(node);
-      if (found !== type && found !== "dyn") throw new ExpressionFault(`${method}() needs an operand of the type ${type}`);
-    }
+    for (const check of this.#typeChecks) check();
   }
 
   #visit(node: ASTNode, scope: Scope): void {
@@ -63,6 +60,7 @@ export class ExpressionCheck {
 
   #visitIndex([base, index]: readonly [ASTNode, ASTNode], scope: Scope): void {
     if (index.op === "value" && typeof index.args === "string") checkField(index.args);
+    this.#typeChecks.push(() => checkIndex(base, index));
     this.#visit(index, scope);
     this.#visitBase(base, scope);
   }
@@ -71,6 +69,7 @@ export class ExpressionCheck {
     if (node.op === "!_") return this.#visit(node.args, scope);
     if (node.op === "-_") return checkMinus(node.args);
     checkOperands(node);
+    if (node.op === "+") this.#typeChecks.push(() => checkAddedLists(node.args));
     for (const operand of node.args) this.#visit(operand, scope);
   }
 
@@ -113,7 +112,7 @@ export class ExpressionCheck {
     if (optionalMethods.has(name)) return;
     const types = methodFunctions.get(name);
     if (types === undefined) throw unsupportedFunction(name);
-    operands.forEach((node, index) => this.#operands.push({ node, type: types[index] ?? "none", method: name }));
+    operands.forEach((operand, index) => this.#typeChecks.push(() => checkMethodOperand(name, operand, types[index])));
     if (name === "matches") this.#compilePattern(operands[0]);
     call[0] = functionPrefix + name;
   }
@@ -174,7 +173,8 @@ export function isAnyTyped(node: ASTNode): boolean {
   if (node.op === "map") return node.args.some(([, value]) => isAnyTyped(value));
   if (node.op !== "rcall") return false;
   const [name, receiver, operands] = node.args;
-  return (optionalMethods.has(name) && isAnyTyped(receiver)) || (name === "of" && operands.some(isAnyTyped));
+  if (name !== "of" && !optionalMethods.has(name)) return false;
+  return isAnyTyped(receiver) || operands.some(isAnyTyped);
 }
 
 type MemberNode = Extract<ASTNode, { readonly op: "." | ".?" | "[]" | "[?]" }>;
@@ -228,6 +228,23 @@ function readCheckedType(node: ASTNode): string | undefined {
   const checked: unknown = "checkedType" in node ? node.checkedType : undefined;
   if (typeof checked !== "object" || checked === null || !("name" in checked)) return undefined;
   return typeof checked.name === "string" ? checked.name : undefined;
+}
+
+function checkMethodOperand(method: string, operand: ASTNode, type: string | undefined): void {
+  const found = readCheckedType(operand);
+  if (found !== type && found !== "dyn") throw new ExpressionFault(`${method}() needs an operand of the type ${type ?? "none"}`);
+}
+
+function checkIndex(base: ASTNode, index: ASTNode): void {
+  const accepted = readCheckedType(base)?.startsWith("map<") === true ? ["string", "dyn"] : ["int", "double", "string", "dyn"];
+  if (!accepted.includes(readCheckedType(index) ?? "")) throw new ExpressionFault("an index has a type that fits neither a list nor a map");
+}
+
+function checkAddedLists(operands: readonly ASTNode[]): void {
+  const types = operands.map((operand) => readCheckedType(operand) ?? "");
+  if (types.some((type) => type.startsWith("list<") && type !== "list<string>" && type !== "list<dyn>")) {
+    throw new ExpressionFault("lists of other things than texts cannot be added");
+  }
 }
 
 function checkMinus(operand: ASTNode): void {
