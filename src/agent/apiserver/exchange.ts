@@ -4,9 +4,8 @@ import type { Dispatcher } from "undici";
 import { ResponseBody } from "./body.ts";
 import type { EarlyEnd } from "./body.ts";
 import type { Connection } from "./connections.ts";
-import { withoutHopByHop, listValues } from "#core/kube/headers.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
-import { headerValue } from "./headers.ts";
+import { headerValue, readResponseHead } from "./headers.ts";
 import { bodyIdleTimeoutMs, headTimeoutMs, maxInformational } from "./limits.ts";
 
 /** A head and the body behind it. `connectionCloses`: the server said `Connection: close`. */
@@ -122,9 +121,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
       resume: () => controller.resume(),
       abort: () => controller.abort(new Error("the reader has gone")),
     };
-    const headers = withoutHopByHop(pairs);
+    const { headers, options } = readResponseHead(pairs);
     this.#body = new ResponseBody(source, this.#earlyEnd(status, headers), () => this.#finish(undefined));
-    const connectionCloses = listValues(pairs, "connection").some((option) => option.toLowerCase() === "close");
+    const connectionCloses = options.has("close");
     this.#resolve({ type: "answered", answer: { status, headers, body: this.#body, connectionCloses } });
   }
 

@@ -1,6 +1,6 @@
 /** Header lines at the border to the apiserver: what belongs to a connection is left off, what could break out of a line is refused. */
 import { GatewayError } from "#core/errors.ts";
-import { headerProblem, isToken } from "#core/kube/headers.ts";
+import { headerProblem, isToken, listValues } from "#core/kube/headers.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
 
 /**
@@ -40,6 +40,24 @@ export function assertRequestLine(method: string, target: string): void {
   if (!isToken(method)) throw new GatewayError("REQUEST_INVALID", "the method is not a token of RFC 9110");
   if (!targetPattern.test(target))
     throw new GatewayError("REQUEST_INVALID", "the target is not a path without spaces and control characters");
+}
+
+/** A response's header lines without those of its connection, and what `Connection` said. */
+export interface ResponseHead {
+  readonly headers: HeaderPairs;
+  /** The tokens of all `Connection` headers, in lower case. */
+  readonly options: ReadonlySet<string>;
+}
+
+const noOptions: ReadonlySet<string> = new Set();
+
+/** Takes off hop-by-hop headers and those that `Connection` names, in one pass where it names none, as most answers do. */
+export function readResponseHead(pairs: HeaderPairs): ResponseHead {
+  const headers = pairs.filter(([name]) => !connectionHeaders.has(name.toLowerCase()));
+  if (!pairs.some(([name]) => name.length === "connection".length && name.toLowerCase() === "connection"))
+    return { headers, options: noOptions };
+  const options = new Set(listValues(pairs, "connection").map((option) => option.toLowerCase()));
+  return { headers: headers.filter(([name]) => !options.has(name.toLowerCase())), options };
 }
 
 /** The first value of a header, by its lower-case name. */

@@ -17,10 +17,10 @@ import https from "node:https";
 import type { RequestOptions as TlsRequestOptions } from "node:https";
 import type { Duplex } from "node:stream";
 import { GatewayError } from "#core/errors.ts";
-import { headerValues, listValues, withoutHopByHop } from "#core/kube/headers.ts";
+import { headerValues, listValues } from "#core/kube/headers.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
 import type { Clock } from "#agent/clock.ts";
-import { headerValue, toPairs, toWireHeaders } from "./headers.ts";
+import { headerValue, readResponseHead, toPairs, toWireHeaders } from "./headers.ts";
 import { dialTimeoutMs, maxInformational, maxResponseHeaderBytes, tcpKeepAliveMs, upgradeTimeoutMs } from "./limits.ts";
 import type { ApiserverAddress, ClientTls, UpgradeOutcome, UpstreamRequest } from "./upstream.ts";
 
@@ -160,7 +160,7 @@ class Handshake {
     socket.on("close", () => signal.removeEventListener("abort", stop));
     response.socket.setKeepAlive(true, tcpKeepAliveMs);
     const protocol = headerValue(headers, "sec-websocket-protocol")?.trim();
-    this.#options.settle.resolve({ type: "switched", headers: withoutHopByHop(headers), protocol, socket, head });
+    this.#options.settle.resolve({ type: "switched", headers: readResponseHead(headers).headers, protocol, socket, head });
   }
 
   /** What is wrong with a 101 (RFC 6455 section 4.1, the client's checks). */
@@ -192,7 +192,7 @@ class Handshake {
       signal.removeEventListener("abort", stop);
       this.#sent?.destroy();
     });
-    const headers = withoutHopByHop(toPairs(response.rawHeaders));
+    const headers = readResponseHead(toPairs(response.rawHeaders)).headers;
     this.#options.settle.resolve({ type: "answered", response: { status, headers, body: response } });
   }
 
