@@ -234,7 +234,7 @@ export class Lane {
   #schedule(): void {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
-    process.nextTick(() => {
+    setImmediate(() => {
       this.#flushScheduled = false;
       this.#flush();
     });
