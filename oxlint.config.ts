@@ -10,6 +10,10 @@ interface FolderRule {
   readonly files: string;
   /** Import specifiers, with `*` and `**`. */
   readonly mayImport: readonly string[];
+  /** Whether the file opens connections itself. */
+  readonly dials?: boolean;
+  /** Whether types may come from anywhere: they leave nothing in the running program. */
+  readonly allowsTypes?: boolean;
   /** Why nothing else: shown to whoever breaks the rule. */
   readonly because: string;
 }
@@ -45,7 +49,12 @@ const folders: readonly FolderRule[] = [
     mayImport: ["#core/**", "#identity/**", "#agent/**", nodeModules, nodeSubmodules, "ws", "undici", "yaml"],
     because: "the agent is Node code beside the gateway, not above it: core, identity, node:, ws, undici.",
   },
-  ...["apiserver", "audit", "authorization", "session", "status", "targets", "tunnel", "websocket"].map(agentPart),
+  agentPart("apiserver", ["undici"]),
+  agentPart("issuers", []),
+  { ...agentPart("issuers", []), files: "src/agent/issuers/issuer-keys.ts", dials: true },
+  agentPart("requests", ["#agent/tunnel/tunnel-stream.ts"]),
+  agentPart("tunnel", ["ws"]),
+  agentPart("websocket", ["ws"]),
   {
     files: "src/agent/cluster/**",
     mayImport: ["#core/**", "#identity/**", "#agent/*.ts", "#agent/cluster/**", nodeModules, nodeSubmodules, clusterClient, "yaml"],
@@ -75,6 +84,16 @@ const folders: readonly FolderRule[] = [
     because: "the command line reads other people's kubeconfigs in this one file.",
   },
   {
+    files: "src/cli/workerd/**",
+    mayImport: ["#core/**", "#cli/**", nodeModules, nodeSubmodules, "@peculiar/x509", "reflect-metadata"],
+    because: "a workerd of one's own needs its configuration and a certificate, nothing else.",
+  },
+  {
+    files: "src/cli/demo/**",
+    mayImport: ["#core/**", "#cli/**", nodeModules, nodeSubmodules, "jose", "oidc-provider", "rolldown", "ws", "yaml"],
+    because: "the demo starts the gateway, the agent and the sandbox as programs; it only bundles and signs in itself.",
+  },
+  {
     files: "src/cli/credential.ts",
     mayImport: ["#core/**", "#cli/session/**", nodeModules, nodeSubmodules],
     because: "kubectl starts the credential plugin at every command; a package here is paid for each time.",
@@ -89,14 +108,15 @@ const folders: readonly FolderRule[] = [
     mayImport: ["#core/**", "#identity/**", "#workers/**", "hono", "jose", "yaml", "oauth4webapi", "cloudflare:workers"],
     because: "the gateway runs in workerd: no node:, no agent, no CLI, and of hono the router only (no jwt, no cors, no proxy).",
   },
-  ...["audit", "auth", "hub", "policy"].map(workerPart),
+  workerPart("auth"),
+  workerPart("hub"),
 ];
 
-function agentPart(part: string): FolderRule {
+function agentPart(part: string, others: readonly string[]): FolderRule {
   return {
     files: `src/agent/${part}/**`,
-    mayImport: ["#core/**", "#identity/**", "#agent/*.ts", `#agent/${part}/**`, nodeModules, nodeSubmodules, "ws", "undici", "yaml"],
-    because: "the agent's parts meet only in its main.ts; a part defines the interfaces that it needs.",
+    mayImport: ["#core/**", "#identity/**", "#agent/*.ts", `#agent/${part}/**`, nodeModules, nodeSubmodules, ...others],
+    because: "the agent's parts meet only in its main.ts; a part defines the interfaces that it needs. Only dialers know ws and undici.",
   };
 }
 
@@ -104,7 +124,8 @@ function workerPart(part: string): FolderRule {
   return {
     files: `workers/${part}/**`,
     mayImport: ["#core/**", "#identity/**", "#workers/*.ts", `#workers/${part}/**`, "jose", "yaml", "oauth4webapi", "cloudflare:workers"],
-    because: "the gateway's parts meet only in its routes; a part defines the interfaces that it needs.",
+    allowsTypes: true,
+    because: "the gateway's parts meet only in its routes; a part defines the interfaces that it needs, or takes another's types.",
   };
 }
 
@@ -139,10 +160,13 @@ const dialProperties = dialers.flatMap(({ module, functions }) =>
 );
 const dialImports = dialers.map(({ module, functions }) => ({ name: `node:${module}`, importNames: functions, message: dialMessage }));
 
-function importRule({ files, mayImport, because }: FolderRule): OxlintOverride {
+function importRule({ files, mayImport, dials = false, allowsTypes = false, because }: FolderRule): OxlintOverride {
   const group = ["**", "!./**", ...mayImport.map((specifier) => `!${specifier}`)];
-  const paths = files.startsWith("src/agent/") ? dialImports : [];
-  return { files: [files], rules: { "no-restricted-imports": ["error", { paths, patterns: [{ group, message: because }] }] } };
+  const paths = files.startsWith("src/agent/") && !dials ? dialImports : [];
+  return {
+    files: [files],
+    rules: { "no-restricted-imports": ["error", { paths, patterns: [{ group, message: because, allowTypeImports: allowsTypes }] }] },
+  };
 }
 
 export default defineConfig({
@@ -203,8 +227,8 @@ export default defineConfig({
       rules: { "no-restricted-globals": "off", "no-restricted-properties": "off" },
     },
     { files: ["workers/**"], rules: { "no-restricted-globals": ["error", fetchGlobal, ...nodeGlobals] } },
-    // The places where the gateway takes the platform's fetch to hand it on.
-    { files: ["workers/main.ts"], rules: { "no-restricted-globals": ["error", ...nodeGlobals] } },
+    // The places where the gateway takes the platform's fetch: to hand it on, and to fetch the keys of issuers.
+    { files: ["workers/main.ts", "workers/auth/issuer-keys.ts"], rules: { "no-restricted-globals": ["error", ...nodeGlobals] } },
     // A Worker's entry is its default export.
     { files: ["workers/main.ts", "*.config.ts", "test/**"], rules: { "import/no-default-export": "off" } },
     // A test's describe block is one function, as long as its cases.
