@@ -106,7 +106,8 @@ async function get(url: URL, options: RequestOptions): Promise<{ readonly status
       response.on("end", () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString("utf8") }));
       response.on("error", reject);
     });
-    call.setHeader("accept", "application/json");
+    // The keys are served as nothing but application/jwk-set+json (KEP-1393).
+    call.setHeader("accept", "application/json, application/jwk-set+json");
     call.setTimeout(requestTimeoutMs, () => call.destroy(new Error(`no answer within ${requestTimeoutMs / 1000} s`)));
     call.on("error", reject);
     call.end();

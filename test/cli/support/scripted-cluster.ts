@@ -17,6 +17,8 @@ export interface ScriptedCluster {
   readonly close: () => Promise<void>;
 }
 
+/** What a real apiserver serves as one type only, whatever else is asked for. */
+const contentTypes: Readonly<Record<string, string>> = { "/openid/v1/jwks": "application/jwk-set+json" };
 const dayMs = 24 * 60 * 60 * 1000;
 
 export async function startCluster(): Promise<ScriptedCluster> {
@@ -26,8 +28,11 @@ export async function startCluster(): Promise<ScriptedCluster> {
   const authorizations: (string | undefined)[] = [];
   const server = createServer({ cert: certificate, key }, (request, response) => {
     authorizations.push(request.headers.authorization);
-    const answer = answers.get(request.url?.split("?")[0] ?? "") ?? { status: 404, body: {} };
-    response.writeHead(answer.status, { "content-type": "application/json" });
+    const path = request.url?.split("?")[0] ?? "";
+    const type = contentTypes[path] ?? "application/json";
+    const isAccepted = request.headers.accept?.includes(type) ?? true;
+    const answer = isAccepted ? (answers.get(path) ?? { status: 404, body: {} }) : { status: 406, body: {} };
+    response.writeHead(answer.status, { "content-type": type });
     response.end(JSON.stringify(answer.body));
   });
   server.listen(0, "127.0.0.1");
