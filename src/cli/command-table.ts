@@ -22,6 +22,7 @@ export const commandTable: CommandTable = {
   status: { type: "command", brief: "Show clusters and their agents", load: () => import("./commands/status.ts") },
   doctor: { type: "command", brief: "Find out what does not work, and how to fix it", load: () => import("./commands/doctor.ts") },
   cluster: { type: "command", brief: "Add, list and remove clusters (gateway admins)", load: () => import("./commands/cluster.ts") },
+  demo: { type: "program", brief: "Start the whole system on this machine and show what it does" },
   agent: { type: "program", brief: "Run the agent inside a cluster" },
   credential: { type: "program", brief: "Give kubectl a token (kubectl runs it)" },
   completion: { type: "command", brief: "Print a completion script for bash, zsh or fish", load: () => import("./commands/completion.ts") },

@@ -13,6 +13,10 @@ if (name === "credential") {
   // The agent then reads its arguments as if it had been started by itself.
   process.argv.splice(1, 2, fileURLToPath(agent));
   await import(agent.href);
+} else if (name === "demo") {
+  const demo = new URL(isSource ? "./demo/main.ts" : "./demo.js", import.meta.url);
+  process.argv.splice(1, 2, fileURLToPath(demo));
+  await import(demo.href);
 } else {
   const { runProcess } = await import("./process.ts");
   await runProcess(import.meta.url);

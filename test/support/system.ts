@@ -89,7 +89,6 @@ export async function startGateway(options: GatewayOptions): Promise<GatewayFixt
     certificate,
     key,
     trusted: [authority.certificate],
-    storage: "disk",
     variables: {
       GATEWAY_URL: "https://localhost",
       CLUSTER_DOMAIN: "k8s.localhost",

@@ -49,6 +49,20 @@ export function currentContext(selection: TargetSelection): string {
   return loadKubeconfig(selection).getCurrentContext();
 }
 
+/** Sends an object to the cluster with the kubeconfig's own credentials; rejects unless the answer is a success. */
+export async function sendToCluster(
+  selection: TargetSelection,
+  call: { readonly method: "POST" | "DELETE"; readonly path: string; readonly object?: object },
+): Promise<void> {
+  const config = loadKubeconfig(selection);
+  const server = config.getCurrentCluster()?.server ?? "";
+  const options: RequestOptions = { method: call.method };
+  await config.applyToHTTPSOptions(options);
+  const body = call.object === undefined ? undefined : JSON.stringify(call.object);
+  const { status, text } = await ask(new URL(`${server.replace(/\/$/, "")}${call.path}`), options, body);
+  if (status < 200 || status > 299) throw new Error(`${call.method} ${call.path}: ${status} ${text.slice(0, 300)}`);
+}
+
 const offlineHint =
   "Give --join-issuer URL --join-keys FILE, from: kubectl get --raw /.well-known/openid-configuration and kubectl get --raw /openid/v1/jwks";
 
@@ -71,7 +85,7 @@ async function readDocument(config: KubeConfig, path: string): Promise<unknown> 
   const options: RequestOptions = {};
   try {
     await config.applyToHTTPSOptions(options);
-    const { status, text } = await get(new URL(`${server.replace(/\/$/, "")}${path}`), options);
+    const { status, text } = await ask(new URL(`${server.replace(/\/$/, "")}${path}`), options);
     if (status === 200) return parseJson(text);
     throw new CommandError({
       code: status === 401 ? "NOT_SIGNED_IN" : "POLICY_DENIED",
@@ -92,7 +106,7 @@ async function readDocument(config: KubeConfig, path: string): Promise<unknown> 
   }
 }
 
-async function get(url: URL, options: RequestOptions): Promise<{ readonly status: number; readonly text: string }> {
+async function ask(url: URL, options: RequestOptions, body?: string): Promise<{ readonly status: number; readonly text: string }> {
   if (url.protocol !== "https:") throw new Error("the kubeconfig's server is not https");
   return new Promise((resolve, reject) => {
     const call = request(url, options, (response) => {
@@ -108,8 +122,9 @@ async function get(url: URL, options: RequestOptions): Promise<{ readonly status
     });
     // The keys are served as nothing but application/jwk-set+json (KEP-1393).
     call.setHeader("accept", "application/json, application/jwk-set+json");
+    if (body !== undefined) call.setHeader("content-type", "application/json");
     call.setTimeout(requestTimeoutMs, () => call.destroy(new Error(`no answer within ${requestTimeoutMs / 1000} s`)));
     call.on("error", reject);
-    call.end();
+    call.end(body);
   });
 }

@@ -13,8 +13,8 @@ export interface GatewayConfiguration {
   readonly key: string;
   /** PEM files of authorities that the gateway trusts beside the browsers', for issuers of a company's own CA. */
   readonly trusted: readonly string[];
-  /** Folder for Durable Object storage; undefined keeps it in memory. */
-  readonly storage: string | undefined;
+  /** Folder for Durable Object storage: their SQLite needs a disk. */
+  readonly storage: string;
   /** The Worker's variables, as wrangler.toml names them. */
   readonly variables: Readonly<Record<string, string>>;
 }
@@ -22,10 +22,11 @@ export interface GatewayConfiguration {
 /** The compatibility date of wrangler.toml: both must be the same runtime. */
 export const compatibilityDate = "2026-11-01";
 
+/** The compatibility flags of wrangler.toml. Without the signal a gateway would not notice that a client has gone. */
+export const compatibilityFlags: readonly string[] = ["enable_request_signal"];
+
 /** The configuration as Cap'n Proto text. */
 export function renderWorkerdConfig(gateway: GatewayConfiguration): string {
-  const storage = gateway.storage === undefined ? "(inMemory = void)" : `(localDisk = "storage")`;
-  const disk = gateway.storage === undefined ? "" : `\n    (name = "storage", disk = (path = ${text(gateway.storage)}, writable = true)),`;
   const trusted = gateway.trusted.map((file) => `embed ${text(file)}`).join(", ");
   const variables = Object.entries(gateway.variables).map(([name, value]) => `(name = ${text(name)}, text = ${text(value)})`);
   return `using Workerd = import "/workerd/workerd.capnp";
@@ -33,7 +34,8 @@ export function renderWorkerdConfig(gateway: GatewayConfiguration): string {
 const config :Workerd.Config = (
   services = [
     (name = "gateway", worker = .gateway),
-    (name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true, trustedCertificates = [${trusted}]))),${disk}
+    (name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true, trustedCertificates = [${trusted}]))),
+    (name = "storage", disk = (path = ${text(gateway.storage)}, writable = true)),
   ],
   sockets = [
     (name = "https", address = ${text(gateway.listen)}, service = "gateway", https = (
@@ -46,11 +48,12 @@ const config :Workerd.Config = (
 const gateway :Workerd.Worker = (
   modules = [(name = "main.js", esModule = embed ${text(gateway.bundle)})],
   compatibilityDate = "${compatibilityDate}",
+  compatibilityFlags = [${compatibilityFlags.map(text).join(", ")}],
   durableObjectNamespaces = [
     (className = "ClusterHub", uniqueKey = "sallyport-cluster-hub", enableSql = true),
     (className = "Registry", uniqueKey = "sallyport-registry", enableSql = true),
   ],
-  durableObjectStorage = ${storage},
+  durableObjectStorage = (localDisk = "storage"),
   bindings = [
     (name = "HUB", durableObjectNamespace = "ClusterHub"),
     (name = "REGISTRY", durableObjectNamespace = "Registry"),

@@ -20,8 +20,6 @@ export interface GatewayProcessOptions {
   readonly key: string;
   /** PEM of authorities to trust beside the browsers'. */
   readonly trusted: readonly string[];
-  /** Whether Durable Objects are kept on disk, in the folder. */
-  readonly storage: "disk" | "memory";
   readonly variables: Readonly<Record<string, string>>;
   /** Gets each line that workerd prints: audit events and faults. */
   readonly onLine: (line: string) => void;
@@ -46,7 +44,6 @@ export async function startGatewayProcess(options: GatewayProcessOptions): Promi
     }),
   );
   const file = join(folder, "gateway.capnp");
-  const storage = options.storage === "disk" ? folder : undefined;
   const { host, port, variables } = options;
   const configuration = {
     listen: `${host}:${port}`,
@@ -54,7 +51,7 @@ export async function startGatewayProcess(options: GatewayProcessOptions): Promi
     certificate: "tls.crt",
     key: "tls.key",
     trusted,
-    storage,
+    storage: folder,
     variables,
   };
   await writeFile(file, renderWorkerdConfig(configuration), { mode: 0o600 });
