@@ -70,6 +70,7 @@ export class ExpressionCheck {
     if (node.op === "-_") return checkMinus(node.args);
     checkOperands(node);
     if (node.op === "+") this.#typeChecks.push(() => checkAddedLists(node.args));
+    if (["<", "<=", ">", ">="].includes(node.op)) this.#typeChecks.push(() => checkOrder(node.args));
     for (const operand of node.args) this.#visit(operand, scope);
   }
 
@@ -139,6 +140,7 @@ export class ExpressionCheck {
       throw new ExpressionFault("a map may have literal texts as keys only");
     }
     if (new Set(keys).size !== keys.length) throw new ExpressionFault("a map has two entries of the same key");
+    if (entries.some(([, value]) => isEmptyList(value))) throw new ExpressionFault("an empty list inside a map is not supported");
     for (const [, value] of entries) this.#visit(value, scope);
   }
 
@@ -167,7 +169,7 @@ export function mayReturnSplit(node: ASTNode): boolean {
  * looped over nor stand for a bool; a member of such a claim can.
  */
 export function isAnyTyped(node: ASTNode): boolean {
-  if (isMember(node)) return isClaims(node.args[0]);
+  if (isMember(node)) return isClaims(node.args[0]) || hasAnyElements(node.args[0]);
   if (node.op === "?:") return isAnyTyped(node.args[1]) || isAnyTyped(node.args[2]);
   if (node.op === "list") return node.args.some(isAnyTyped);
   if (node.op === "map") return node.args.some(([, value]) => isAnyTyped(value));
@@ -175,6 +177,15 @@ export function isAnyTyped(node: ASTNode): boolean {
   const [name, receiver, operands] = node.args;
   if (name !== "of" && !optionalMethods.has(name)) return false;
   return isAnyTyped(receiver) || operands.some(isAnyTyped);
+}
+
+/** Whether a list's elements are claims as they are. */
+function hasAnyElements(node: ASTNode): boolean {
+  if (node.op === "list") return node.args.some(isAnyTyped);
+  if (node.op !== "rcall") return false;
+  const [name, receiver, operands] = node.args;
+  if (name === "filter") return hasAnyElements(receiver);
+  return name === "map" && operands.slice(-1).some(isAnyTyped);
 }
 
 type MemberNode = Extract<ASTNode, { readonly op: "." | ".?" | "[]" | "[?]" }>;
@@ -247,6 +258,12 @@ function checkAddedLists(operands: readonly ASTNode[]): void {
   }
 }
 
+/** Texts are ordered by UTF-16 units here, by UTF-8 bytes in Go. */
+function checkOrder(operands: readonly ASTNode[]): void {
+  if (operands.some((operand) => ["int", "double"].includes(readCheckedType(operand) ?? ""))) return;
+  throw new ExpressionFault("<, <=, > and >= need a number on one side at least, such as a literal or int(…)");
+}
+
 function checkMinus(operand: ASTNode): void {
   if (operand.op === "value" && isNumber(operand.args)) return checkLiteral(operand.args);
   throw new ExpressionFault("the minus sign is supported before a number only; write 0.0 - x");
@@ -256,7 +273,8 @@ function checkOperands(node: Exclude<OperatorNode, { readonly op: "!_" | "-_" }>
   if (node.op === "/" || node.op === "%") checkDivisor(node.args[1]);
   if (node.op === "==" || node.op === "!=") checkEqualityOperand(node.args[1]);
   if (node.op === "+") checkAddends(node.args);
-  if (node.op === "in" && isEmptyList(node.args[1])) throw new ExpressionFault("an empty list cannot be searched");
+  if (node.op === "in") checkSearched(node.args[1]);
+  if (node.op === "list" && node.args.some(isEmptyList)) throw new ExpressionFault("an empty list inside another is not supported");
 }
 
 /** 0/0 is NaN, which cel-go refuses to order and JavaScript does not. */
@@ -277,6 +295,12 @@ function checkEqualityOperand(right: ASTNode): void {
 function checkAddends(operands: readonly ASTNode[]): void {
   if (operands.some(isSplit)) throw new ExpressionFault("a list straight from split() cannot be added to; write split(…).map(x, x)");
   if (operands.some(isEmptyList)) throw new ExpressionFault("an empty list cannot be added");
+}
+
+/** kube-apiserver infers the element type of a sum of lists, the library does not. */
+function checkSearched(range: ASTNode): void {
+  if (isEmptyList(range)) throw new ExpressionFault("an empty list cannot be searched");
+  if (range.op === "+") throw new ExpressionFault("a sum of lists cannot be searched; search each, as in x in a || x in b");
 }
 
 function isEmptyList(node: ASTNode): boolean {

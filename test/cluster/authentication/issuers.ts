@@ -159,7 +159,7 @@ export const issuers: readonly IssuerCase[] = [
   claimRule("rule-matches", "claims.email.matches('(?i)^[a-z.]+@example\\\\.com$')"),
   claimRule("rule-mixed", "claims.level == 3 ? claims.email.endsWith('.com') : claims.groups == ['dev']"),
   claimRule("rule-nested", "claims.realm.access.exists(r, r.name == 'admin' && r.scopes.exists(s, s == 'write'))"),
-  claimRule("rule-text-size", "claims.name.size() > 8 && 'a' < claims.sub"),
+  claimRule("rule-text-size", "claims.name.size() > 8 && claims.name.size() < 20"),
   userRule("user-prefix", "!user.username.startsWith('system:')"),
   userRule("user-groups", "user.groups.all(g, !g.startsWith('g:sys')) && 'g:dev' in user.groups"),
   userRule("user-uid", "user.uid == 'u-alice' && user.groups.size() < 3"),
