@@ -25,6 +25,7 @@ export class ReplayableBody {
   #kept: Uint8Array[] = [];
   #keptBytes = 0;
   #keeps = true;
+  #attempt = 0;
   #next: Promise<Uint8Array | undefined> | undefined;
   #failure: Error | undefined;
 
@@ -45,7 +46,8 @@ export class ReplayableBody {
 
   /** The body from its first byte; an earlier attempt must have ended. */
   open(): Readable {
-    return Readable.from(this.#read(), { objectMode: false });
+    this.#attempt += 1;
+    return Readable.from(this.#read(this.#attempt, this.#kept), { objectMode: false });
   }
 
   /** Forgets what was kept: the answer has begun. */
@@ -56,14 +58,19 @@ export class ReplayableBody {
     this.#keptBytes = 0;
   }
 
-  async *#read(): AsyncGenerator<Uint8Array, void> {
-    const kept = this.#kept; // stays whole for this attempt even when it is released meanwhile
-    for (let index = 0; ;) {
+  /** An attempt that another one has replaced takes nothing more: what it took would be missing there. */
+  async *#read(attempt: number, keptSoFar: readonly Uint8Array[]): AsyncGenerator<Uint8Array, void> {
+    let kept = keptSoFar; // stays whole for this attempt even when it is released meanwhile
+    for (let index = 0; attempt === this.#attempt;) {
       const chunk = kept[index];
       if (chunk !== undefined) {
         index += 1;
         yield chunk;
         continue;
+      }
+      if (!this.#keeps) {
+        kept = [];
+        index = 0;
       }
       const fresh = await (this.#next ??= this.#advance());
       if (fresh === undefined) return;
@@ -85,13 +92,11 @@ export class ReplayableBody {
     }
   }
 
+  /** The chunk that is too much is still kept for the running attempt, which may be behind. */
   #keep(chunk: Uint8Array): void {
     if (!this.#keeps) return;
-    if (this.#keptBytes + chunk.length > maxReplayBytes || !this.#budget.take(chunk.length)) {
-      this.release();
-      return;
-    }
     this.#kept.push(chunk);
-    this.#keptBytes += chunk.length;
+    if (this.#keptBytes + chunk.length <= maxReplayBytes && this.#budget.take(chunk.length)) this.#keptBytes += chunk.length;
+    else this.release();
   }
 }

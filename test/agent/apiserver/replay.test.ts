@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { Readable } from "node:stream";
+import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { maxReplayBytes, maxReplayTotalBytes } from "#agent/apiserver/limits.ts";
 import { ReplayableBody, ReplayBudget } from "#agent/apiserver/replay.ts";
@@ -45,6 +47,21 @@ describe("a body that may be sent again", () => {
     source.push("b");
     source.push(null);
     expect(await second).toBe("ab");
+  });
+
+  it("loses nothing to an attempt that was replaced while it still read", async () => {
+    const source = new Readable({ read: () => undefined });
+    const body = new ReplayableBody(source, new ReplayBudget());
+    const first = body.open();
+    const swallowed: Buffer[] = [];
+    first.on("data", (chunk: Buffer) => swallowed.push(chunk));
+    const piece = Buffer.alloc(maxReplayBytes / 2, "x");
+    source.push(piece);
+    await once(first, "data");
+    const second = body.open();
+    for (const rest of [piece, piece, piece, null]) source.push(rest);
+    for (let waited = 0; waited < 20; waited += 1) await turn();
+    expect((await readAll(second)).length).toBe(4 * piece.length);
   });
 
   it("stays whole for the running attempt when it is released", async () => {

@@ -93,6 +93,27 @@ describe("a request that the first of two apiservers does not answer", () => {
   }
 });
 
+it("an upload that is too long to keep is not sent on without its beginning when a stopping server refuses it", async () => {
+  let asked = 0;
+  const text = "The apiserver is shutting down, please try again later.\n";
+  const stopping = (): Promise<ScriptedServer> =>
+    keep(
+      startHttpServer((request, response) => {
+        asked += 1;
+        request.resume().on("end", () => {
+          response.writeHead(429, { connection: "close", "content-type": "text/plain", "content-length": String(text.length) }).end(text);
+        });
+      }),
+    );
+  pool = makePool([(await stopping()).url, (await stopping()).url]);
+  const body = Readable.from(
+    Array.from({ length: 5 }, () => Buffer.alloc(1 << 20)),
+    { objectMode: false },
+  );
+  const response = await pool.request(makeRequest({ method: "POST", body }));
+  expect([response.status, await readAll(response.body), asked]).toEqual([429, text, 1]);
+});
+
 describe("a lone apiserver", () => {
   it("that closed an idle connection at the wrong moment is asked again on a fresh one, for GET only", async () => {
     const asked: string[] = [];
