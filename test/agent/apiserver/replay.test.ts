@@ -59,8 +59,10 @@ describe("a body that may be sent again", () => {
     source.push(piece);
     await once(first, "data");
     const second = body.open();
-    for (const rest of [piece, piece, piece, null]) source.push(rest);
-    for (let waited = 0; waited < 20; waited += 1) await turn();
+    for (const rest of [piece, piece, piece, null]) {
+      source.push(rest);
+      for (let waited = 0; waited < 10; waited += 1) await turn();
+    }
     expect((await readAll(second)).length).toBe(4 * piece.length);
   });
 
