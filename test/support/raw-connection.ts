@@ -1,5 +1,7 @@
 /** A TLS connection to the gateway on which a test writes bytes as they are: HTTP libraries would refuse or tidy up what attacks need. */
 import { once } from "node:events";
+import { createConnection } from "node:net";
+import type { Socket } from "node:net";
 import { connect } from "node:tls";
 import type { TLSSocket } from "node:tls";
 import type { GatewayFixture } from "./system.ts";
@@ -17,14 +19,18 @@ export class RawConnection {
   #received: Buffer = Buffer.alloc(0);
   #closed = false;
 
+  readonly #transport: Socket;
+
   static async open(gateway: GatewayFixture): Promise<RawConnection> {
-    const socket = connect({ host: "127.0.0.1", port: gateway.port, ca: gateway.authority.certificate, servername: "localhost" });
+    const transport = createConnection({ host: "127.0.0.1", port: gateway.port });
+    const socket = connect({ socket: transport, ca: gateway.authority.certificate, servername: "localhost" });
     await once(socket, "secureConnect");
-    return new RawConnection(socket);
+    return new RawConnection(socket, transport);
   }
 
-  constructor(socket: TLSSocket) {
+  constructor(socket: TLSSocket, transport: Socket) {
     this.#socket = socket;
+    this.#transport = transport;
     socket.on("data", (chunk: Buffer) => {
       this.#received = Buffer.concat([this.#received, chunk]);
       this.#wake();
@@ -72,8 +78,14 @@ export class RawConnection {
     return parseAnswer(text.slice(0, length));
   }
 
+  /** Closes in order: TLS says so, then TCP. */
   close(): void {
     this.#socket.destroy();
+  }
+
+  /** Vanishes as a process does that is killed, or whose machine has rebooted: TCP is reset. */
+  reset(): void {
+    this.#transport.resetAndDestroy();
   }
 
   #wake(): void {
@@ -121,5 +133,18 @@ function parseAnswer(text: string): RawAnswer {
     const colon = line.indexOf(":");
     return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
   });
-  return { status: Number(statusLine.split(" ")[1]), headers, body: text.slice(end + 4) };
+  const body = text.slice(end + 4);
+  const isChunked = headers.some(([name, value]) => name === "transfer-encoding" && value === "chunked");
+  return { status: Number(statusLine.split(" ")[1]), headers, body: isChunked ? withoutChunks(body) : body };
+}
+
+function withoutChunks(text: string): string {
+  let body = "";
+  for (let offset = 0; ;) {
+    const end = text.indexOf("\r\n", offset);
+    const size = Number.parseInt(text.slice(offset, end), 16);
+    if (size === 0) return body;
+    body += text.slice(end + 2, end + 2 + size);
+    offset = end + 2 + size + 2;
+  }
 }

@@ -2,9 +2,12 @@
  * The Worker's side of the way to a cluster's hub, in two forms that carry the same frames: a WebSocket for streams that may be long,
  * upload or upgrade, so that the hub may sleep beside them, and one request with its answer for short ones, which saves a hop.
  */
+import { waitUntil } from "cloudflare:workers";
 import { GatewayError } from "#core/errors.ts";
 import type { ErrorCode } from "#core/errors.ts";
+import { encodeFrames } from "#core/tunnel/frame.ts";
 import type { StreamClass } from "#core/tunnel/payload.ts";
+import { linkStream } from "#core/tunnel/switchboard.ts";
 import type { HubStub } from "./stubs.ts";
 
 /** What a link hands to its owner. */
@@ -50,33 +53,43 @@ export async function openSocketLink(hub: HubStub, streamClass: StreamClass, han
   };
 }
 
-/**
- * Sends a stream's first frames, which must hold its whole request, and hands over what comes back.
- * @throws GatewayError AGENT_OFFLINE, OVERLOADED
- */
-export async function openExchangeLink(options: {
+/** An exchange whose first answer may still be on its way. */
+export interface ExchangeLink {
+  /** Usable at once: what is sent before the answer follows the first frames. */
+  readonly link: Link;
+  /** The hub has answered. Rejects with GatewayError AGENT_OFFLINE or OVERLOADED. */
+  readonly opened: Promise<void>;
+}
+
+/** Sends a stream's first frames, which must hold its whole request, and hands over what comes back. */
+export function openExchangeLink(options: {
   readonly hub: HubStub;
   readonly streamClass: StreamClass;
   readonly first: Uint8Array;
   readonly handlers: LinkHandlers;
-}): Promise<Link> {
+}): ExchangeLink {
   const { hub, handlers } = options;
   const id = crypto.randomUUID();
-  const abort = new AbortController();
-  const response = await hub.fetch(`https://hub/exchange?class=${options.streamClass}&id=${id}`, {
-    method: "POST",
-    body: options.first,
-    signal: abort.signal,
-  });
-  if (!response.ok) throw await refusalOf(response);
-  if (response.headers.has("x-sallyport-whole")) handlers.onFrames(new Uint8Array(await response.arrayBuffer()));
-  else if (response.body !== null) void pump(response.body, handlers);
-  return {
-    send: (message) => void hub.push(id, message),
+  const open = async () => {
+    const answer = await hub.exchange(id, options.streamClass, options.first);
+    switch (answer.type) {
+      case "whole":
+        return handlers.onFrames(answer.bytes);
+      case "stream":
+        void pump(answer.stream, handlers);
+        return;
+      case "refused":
+        throw refusal(answer);
+    }
+  };
+  const send = (message: Uint8Array) => waitUntil(Promise.resolve(hub.push(id, message))); // a user who has gone takes their request's context along
+  const link: Link = {
+    send,
     close: (inOrder) => {
-      if (!inOrder) abort.abort();
+      if (!inOrder) send(encodeFrames([{ type: "reset", stream: linkStream, code: "CANCEL", reason: "" }]));
     },
   };
+  return { link, opened: open() };
 }
 
 /** Reads an answer's bytes and hands over whole frames: chunk borders of a body mean nothing. */
@@ -123,7 +136,10 @@ function concatenate(first: Uint8Array, second: Uint8Array): Uint8Array {
 }
 
 async function refusalOf(response: Response): Promise<GatewayError> {
-  const { code, lastSeenMs }: { code?: ErrorCode; lastSeenMs?: number } = await response.json();
+  return refusal(await response.json());
+}
+
+function refusal({ code, lastSeenMs }: { readonly code?: ErrorCode; readonly lastSeenMs?: number | undefined }): GatewayError {
   if (code !== "AGENT_OFFLINE") return new GatewayError(code ?? "INTERNAL", "the cluster's hub refused the stream");
   const seen = lastSeenMs === undefined ? "has never connected" : `was last seen ${new Date(lastSeenMs).toISOString()}`;
   return new GatewayError("AGENT_OFFLINE", `no agent of this cluster is connected; it ${seen}`);

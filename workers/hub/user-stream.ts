@@ -71,9 +71,11 @@ export class UserStream {
       this.#flush(); // what was written while the link was being opened
       this.#settle();
     } else {
-      this.#end.queueData(wholeBody, { messageEnd: false, text: false });
+      if (wholeBody.length > 0) this.#end.queueData(wholeBody, { messageEnd: false, text: false });
       this.#end.queueEnd();
-      this.#link = await openExchangeLink({ hub, streamClass: open.class, first: encodeFrames([opening, ...this.#sendable()]), handlers });
+      const exchange = openExchangeLink({ hub, streamClass: open.class, first: encodeFrames([opening, ...this.#sendable()]), handlers });
+      this.#link = exchange.link;
+      await Promise.race([exchange.opened, this.#head.promise]);
       this.#flush();
     }
     if (this.#over) this.#link.close(this.#end.isClosed);

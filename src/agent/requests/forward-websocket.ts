@@ -2,6 +2,7 @@
  * An upgrade to a WebSocket: exec, attach, port-forward, and watches and logs that ask for one. Messages keep their borders, type and
  * order both ways, and a close its code and reason; an answer that is no upgrade is carried as a plain one.
  */
+import { GatewayError } from "#core/errors.ts";
 import { listValues } from "#core/kube/headers.ts";
 import type { ResetCode } from "#core/tunnel/frame.ts";
 import { maxStreamMessageBytes } from "#core/tunnel/limits.ts";
@@ -30,7 +31,7 @@ export async function forwardWebSocket(
   stream.listen({
     onData: (_p, _k, consumed) => consumed(),
     onEnd: () => undefined,
-    onReset: () => abort.abort(),
+    onReset: () => abort.abort(new GatewayError("CANCELLED", "the user has gone")),
     onDrain: () => undefined,
   });
   const outcome = await options.apiservers.upgrade({
