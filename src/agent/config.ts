@@ -82,31 +82,33 @@ export function readConfig(
   if (values === undefined) return { type: "invalid", problems };
   if (values.help === true) return { type: "help" };
   if ((values.roles ?? "tunnel") !== "tunnel") problems.push(`--roles ${values.roles}: this agent has the role tunnel`);
+  const required = readRequired(values, environment, problems);
+  const optional = readOptional(values, problems);
+  if (required === undefined || problems.length > 0) return { type: "invalid", problems };
+  const replica = values.replica ?? environment["POD_UID"] ?? random();
+  return { type: "config", config: { ...required, ...optional, replica, node: environment["NODE_NAME"] ?? "" } };
+}
+
+type Flags = NonNullable<ReturnType<typeof parseFlags>>;
+type Required = Pick<AgentConfig, "gateway" | "cluster" | "authentication" | "key">;
+
+function readRequired(values: Flags, environment: NodeJS.ProcessEnv, problems: string[]): Required | undefined {
   const gateway = readGateway(values.gateway ?? environment["SALLYPORT_GATEWAY"], problems);
   const cluster = readCluster(values.cluster ?? environment["SALLYPORT_CLUSTER"], problems);
   const authentication = readAuthentication(values["authentication-config"], problems);
   const key = readKey(values["key-secret"], values["key-file"], problems);
-  const issuerKeys = readIssuerKeys(values["issuer-keys"], problems);
-  const gatewayCa = values["gateway-ca"] === undefined ? undefined : readText(values["gateway-ca"], "--gateway-ca", problems);
-  if (gateway === undefined || cluster === undefined || authentication === undefined || key === undefined || problems.length > 0) {
-    return { type: "invalid", problems };
-  }
+  if (gateway === undefined || cluster === undefined || authentication === undefined || key === undefined) return undefined;
+  return { gateway, cluster, authentication, key };
+}
+
+function readOptional(values: Flags, problems: string[]): Omit<AgentConfig, keyof Required | "replica" | "node"> {
   return {
-    type: "config",
-    config: {
-      gateway,
-      cluster,
-      authentication,
-      key,
-      gatewayCa,
-      allowedGroups: values["allow-group"] ?? [],
-      issuerKeys,
-      joinTokenFile: values["join-token-file"] ?? "/var/run/secrets/sallyport/join/token",
-      kubeconfig: values.kubeconfig === undefined ? undefined : { path: values.kubeconfig, context: values.context },
-      apiservers: values.apiserver ?? [],
-      replica: values.replica ?? environment["POD_UID"] ?? random(),
-      node: environment["NODE_NAME"] ?? "",
-    },
+    issuerKeys: readIssuerKeys(values["issuer-keys"], problems),
+    gatewayCa: values["gateway-ca"] === undefined ? undefined : readText(values["gateway-ca"], "--gateway-ca", problems),
+    allowedGroups: values["allow-group"] ?? [],
+    joinTokenFile: values["join-token-file"] ?? "/var/run/secrets/sallyport/join/token",
+    kubeconfig: values.kubeconfig === undefined ? undefined : { path: values.kubeconfig, context: values.context },
+    apiservers: values.apiserver ?? [],
   };
 }
 

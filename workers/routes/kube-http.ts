@@ -1,5 +1,6 @@
 /** A plain request: open the stream, send the body as credit allows, and give the client the head and bytes as they come. */
 import { GatewayError, toGatewayError } from "#core/errors.ts";
+import type { HeaderPairs } from "#core/kube/headers.ts";
 import { isDiscovery, isLongRunning } from "#core/kube/request-class.ts";
 import { sanitizeResponseHeaders } from "#core/kube/response-headers.ts";
 import { warningHeader } from "#core/kube/status.ts";
@@ -80,12 +81,41 @@ function respond(call: KubeCall, user: UserStream, head: HeadPayload, hubMs: num
     user.cancel();
     throw new GatewayError(sanitized.code, sanitized.message);
   }
-  const isLong = isLongRunning(call.request);
   const expiry = new Expiry(Math.min(head.expiresAtMs ?? Number.POSITIVE_INFINITY, call.token.expiresAtMs), () =>
     user.fail("SESSION_ENDED", "the credential that opened this stream has ended", "EXPIRED"),
   );
-  const capture = isDiscovery(call.request) && head.status === 200 ? new DiscoveryCapture(call, sanitized.headers) : undefined;
-  const body = readBody(user, {
+  const isEmpty = bodiless.has(head.status) || call.open.method === "HEAD";
+  const body = isEmpty ? null : carryBody({ call, user, head, expiry, headers: sanitized.headers });
+  if (isEmpty) {
+    user.cancel();
+    expiry.stop();
+    call.audit.end({ status: head.status, reason: "completed", bytes: 0 });
+  }
+  const headers = responseHeaders(sanitized.headers, isEmpty || body instanceof Uint8Array);
+  headers.append("Server-Timing", serverTiming(call, head, hubMs));
+  headers.set("Audit-ID", call.audit.id);
+  if (isLongRunning(call.request)) {
+    call.audit.started(head.status);
+    if (expiry.atMs !== Number.POSITIVE_INFINITY) headers.append("Warning", warningHeader(endNotice(expiry.atMs)));
+  }
+  return new Response(body, { status: head.status, headers, encodeBody: headers.has("content-encoding") ? "manual" : "automatic" });
+}
+
+function endNotice(atMs: number): string {
+  return `this stream ends at ${new Date(atMs).toISOString()} with the credential that opened it`;
+}
+
+interface Carried {
+  readonly call: KubeCall;
+  readonly user: UserStream;
+  readonly head: HeadPayload;
+  readonly expiry: Expiry;
+  readonly headers: HeaderPairs;
+}
+
+function carryBody({ call, user, head, expiry, headers }: Carried): Uint8Array | ReadableStream<Uint8Array> {
+  const capture = isDiscovery(call.request) && head.status === 200 ? new DiscoveryCapture(call, headers) : undefined;
+  return readBody(user, {
     onFailure: call.request.type === "resource" && call.request.verb === "watch" ? "end" : "abort",
     onBytes: (bytes) => capture?.take(bytes),
     onExtend: (expiresAtMs) => expiry.extend(expiresAtMs),
@@ -95,21 +125,6 @@ function respond(call: KubeCall, user: UserStream, head: HeadPayload, hubMs: num
       call.audit.end({ status: head.status, reason: outcome, bytes: user.receivedBytes });
     },
   });
-  const headers = responseHeaders(sanitized.headers, body instanceof Uint8Array);
-  headers.append("Server-Timing", serverTiming(call, head, hubMs));
-  headers.set("Audit-ID", call.audit.id);
-  if (isLong && expiry.atMs !== Number.POSITIVE_INFINITY)
-    headers.append(
-      "Warning",
-      warningHeader(`this stream ends at ${new Date(expiry.atMs).toISOString()} with the credential that opened it`),
-    );
-  if (isLong) call.audit.started(head.status);
-  if (bodiless.has(head.status) || call.open.method === "HEAD") {
-    user.cancel();
-    expiry.stop();
-    return new Response(null, { status: head.status, headers });
-  }
-  return new Response(body, { status: head.status, headers, encodeBody: headers.has("content-encoding") ? "manual" : "automatic" });
 }
 
 /** A body that is streamed is framed by its end, so a cut one is seen as cut: no length is promised for it. */

@@ -5,7 +5,7 @@
 import { GatewayError } from "#core/errors.ts";
 import { parseClusterName } from "#core/brand.ts";
 import { createLocalJWKSet, jwtVerify } from "jose";
-import type { JSONWebKeySet, JWTPayload } from "jose";
+import type { JWTPayload } from "jose";
 import type { JoinTrust } from "#core/gateway-api.ts";
 import type { JoinClaims } from "#workers/hub/hub.ts";
 import { hubOf, registryOf } from "#workers/hub/stubs.ts";
@@ -37,7 +37,7 @@ async function verifyJoinToken(authorization: string | null, trust: JoinTrust): 
   const token = /^Bearer ([\w.-]{1,16384})$/i.exec(authorization ?? "")?.[1];
   if (token === undefined) throw new GatewayError("AGENT_REFUSED", "the agent sent no ServiceAccount token");
   try {
-    const keys = createLocalJWKSet({ keys: [...trust.jwks.keys] } as JSONWebKeySet); // parsed as public keys at registration
+    const keys = createLocalJWKSet({ keys: [...trust.jwks.keys] });
     const { payload } = await jwtVerify(token, keys, {
       issuer: trust.issuer,
       audience: trust.audience,

@@ -143,8 +143,9 @@ export class UploadSpool {
   /** Brings parts back from the file into memory, up to what the target may be given. */
   async #load(): Promise<void> {
     const file = this.#file;
+    if (file === undefined) return;
     let bytes = 0;
-    while (file !== undefined && bytes < maxOutstandingBytes) {
+    while (bytes < maxOutstandingBytes) {
       const stored = this.#stored.shift();
       if (stored === undefined) break;
       const payload = new Uint8Array(stored.length);

@@ -203,14 +203,21 @@ async function startAgent(system: Started, entry: URL, stops: (() => Promise<voi
   const { folder, authority, issuer, cluster, gatewayUrl, caFile } = system;
   const policy = join(folder, "authentication.yaml");
   await writeFile(policy, authentication(issuer, clusterClient, authority));
-  const context = cluster.agentContext === undefined ? [] : ["--context", cluster.agentContext];
+  const context = cluster.agentContext === undefined ? [] : [`--context=${cluster.agentContext}`];
   const started = await startProgram({
     name: "the agent",
     entry,
     arguments: [
-      ...["--gateway", gatewayUrl, "--gateway-ca", caFile, "--cluster", demoClusterName, "--authentication-config", policy],
-      ...["--allow-group", `${demoPrefix}*`, "--kubeconfig", cluster.agentKubeconfig, ...context],
-      ...["--join-token-file", cluster.joinTokenFile, "--key-file", join(folder, "agent-key.jwk"), "--replica", cluster.replica],
+      `--gateway=${gatewayUrl}`,
+      `--gateway-ca=${caFile}`,
+      `--cluster=${demoClusterName}`,
+      `--authentication-config=${policy}`,
+      `--allow-group=${demoPrefix}*`,
+      `--kubeconfig=${cluster.agentKubeconfig}`,
+      `--join-token-file=${cluster.joinTokenFile}`,
+      `--key-file=${join(folder, "agent-key.jwk")}`,
+      `--replica=${cluster.replica}`,
+      ...context,
     ],
     ready: (line) => (line.includes('"event":"ready"') ? true : undefined),
   });

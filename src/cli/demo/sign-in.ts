@@ -19,7 +19,7 @@ export async function signIn(issuer: string, clientId: string, person: string): 
     code_challenge_method: "S256",
     nonce: randomBytes(16).toString("base64url"),
   });
-  const code = await authorize(new URL(`${issuer}/auth?${query}`), person);
+  const code = await authorize(new URL(`${issuer}/auth?${query.toString()}`), person);
   const body = new URLSearchParams({
     grant_type: "authorization_code",
     client_id: clientId,

@@ -77,8 +77,16 @@ function isOk(result: Result): boolean {
   return result.status >= 200 && result.status < 300;
 }
 
-async function ask(system: DemoSystem, who: SignedIn, target: string, init: RequestInit = {}): Promise<Result> {
-  const response = await fetch(system.clusterUrl + target, { ...init, headers: { authorization: `Bearer ${who.token}`, ...init.headers } });
+async function ask(
+  system: DemoSystem,
+  who: SignedIn,
+  target: string,
+  init: { readonly method?: string; readonly body?: string } = {},
+): Promise<Result> {
+  const response = await fetch(system.clusterUrl + target, {
+    ...init,
+    headers: { authorization: `Bearer ${who.token}`, "content-type": "application/json" },
+  });
   const text = await response.text();
   return { status: response.status, answer: describe(text), timing: hops(response.headers.get("server-timing")) };
 }
@@ -88,7 +96,6 @@ async function whoAmI(system: DemoSystem, who: SignedIn): Promise<Result> {
   return ask(system, who, "/apis/authentication.k8s.io/v1/selfsubjectreviews", {
     method: "POST",
     body: JSON.stringify(review),
-    headers: { "content-type": "application/json" },
   });
 }
 

@@ -4,6 +4,7 @@
  * A link carries one stream and calls it `linkStream`; a lane's ids are handed out here, and one is free again only when both ends have let go.
  */
 import { frameTypes, scanFrames, writeStreamId } from "./frame.ts";
+import type { FrameSpan } from "./frame.ts";
 import { maxStreamsPerLane } from "./limits.ts";
 
 /** The id that a link's one stream has on the link. */
@@ -33,9 +34,9 @@ interface LaneTable<Lane, Link> {
 interface Run<Lane, Link> {
   readonly circuit: Circuit<Lane, Link>;
   readonly start: number;
-  end: number;
-  ended: boolean;
-  closed: boolean;
+  readonly end: number;
+  readonly ended: boolean;
+  readonly closed: boolean;
 }
 
 /** The table of one Durable Object. */
@@ -101,26 +102,7 @@ export class Switchboard<Lane, Link> {
     const scanned = scanFrames(message);
     if (scanned.type === "invalid") return [{ type: "violation", reason: scanned.reason }];
     if (table === undefined) return [{ type: "violation", reason: "frames before the lane has joined" }];
-    const deliveries: Delivery<Link>[] = [];
-    let run: Run<Lane, Link> | undefined;
-    for (const span of scanned.spans) {
-      const fault = faultOf(span.type, span.stream, table.highestId);
-      const circuit = table.circuits.get(span.stream);
-      if (run !== undefined && (fault !== undefined || run.circuit !== circuit || run.end !== span.start)) {
-        deliveries.push(this.#finish(run, message));
-        run = undefined;
-      }
-      if (fault !== undefined) return [...deliveries, { type: "violation", reason: fault }];
-      if (span.stream === 0) deliveries.push({ type: "lane", bytes: message.subarray(span.start, span.end), frameType: span.type });
-      if (circuit === undefined) continue;
-      writeStreamId(message, span.start, linkStream);
-      run ??= { circuit, start: span.start, end: span.end, ended: false, closed: false };
-      run.end = span.end;
-      run.ended ||= span.type === frameTypes.end;
-      run.closed ||= span.type === frameTypes.reset;
-    }
-    if (run !== undefined) deliveries.push(this.#finish(run, message));
-    return deliveries;
+    return this.#split(table, message, scanned.spans);
   }
 
   /** A message from a link with the ids of its lane written in place; undefined when the link has no circuit, a reason when it is hostile. */
@@ -142,6 +124,26 @@ export class Switchboard<Lane, Link> {
     return { circuit, closed };
   }
 
+  #split(table: LaneTable<Lane, Link>, message: Uint8Array, spans: readonly FrameSpan[]): readonly Delivery<Link>[] {
+    const deliveries: Delivery<Link>[] = [];
+    let run: Run<Lane, Link> | undefined;
+    for (const span of spans) {
+      const circuit = table.circuits.get(span.stream);
+      const fault = faultOf(span.type, span.stream, table.highestId);
+      if (run !== undefined && (fault !== undefined || !continues(run, circuit, span))) {
+        deliveries.push(this.#finish(run, message));
+        run = undefined;
+      }
+      if (fault !== undefined) return [...deliveries, { type: "violation", reason: fault }];
+      if (span.stream === 0) deliveries.push({ type: "lane", bytes: message.subarray(span.start, span.end), frameType: span.type });
+      if (circuit === undefined) continue;
+      writeStreamId(message, span.start, linkStream);
+      run = extend(run, circuit, span);
+    }
+    if (run !== undefined) deliveries.push(this.#finish(run, message));
+    return deliveries;
+  }
+
   #finish(run: Run<Lane, Link>, message: Uint8Array): Delivery<Link> {
     const { link } = run.circuit;
     if (run.closed) this.part(link);
@@ -156,6 +158,20 @@ export class Switchboard<Lane, Link> {
     this.#links.set(circuit.link, circuit);
     return circuit;
   }
+}
+
+function continues<Lane, Link>(run: Run<Lane, Link>, circuit: Circuit<Lane, Link> | undefined, span: FrameSpan): boolean {
+  return run.circuit === circuit && run.end === span.start;
+}
+
+function extend<Lane, Link>(run: Run<Lane, Link> | undefined, circuit: Circuit<Lane, Link>, span: FrameSpan): Run<Lane, Link> {
+  return {
+    circuit,
+    start: run?.start ?? span.start,
+    end: span.end,
+    ended: run?.ended === true || span.type === frameTypes.end,
+    closed: run?.closed === true || span.type === frameTypes.reset,
+  };
 }
 
 function advance(table: { nextId: number }): void {

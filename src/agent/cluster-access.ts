@@ -1,0 +1,104 @@
+/** The agent's way into its own cluster: credentials, the pool of apiservers kept up to date, and rights that must not be too many. */
+import { randomBytes } from "node:crypto";
+import { GatewayError } from "#core/errors.ts";
+import { createApiserverPool } from "./apiserver/pool.ts";
+import type { ApiserverAddress, ApiserverPool } from "./apiserver/upstream.ts";
+import { systemClock } from "./clock.ts";
+import { ClusterApi } from "./cluster/api.ts";
+import { createInClusterCredentials, createKubeconfigCredentials, serviceAccountDirectory } from "./cluster/credentials.ts";
+import type { AgentCredentials } from "./cluster/credentials.ts";
+import { ApiserverDiscovery, explicitAddresses, inClusterServerName, inClusterServiceAddress } from "./cluster/endpoints.ts";
+import { openFileKeyPair, openSecretKeyPair } from "./cluster/key-pair.ts";
+import type { ClusterKeyPair } from "./cluster/key-pair.ts";
+import { findExcessRights, impersonatorRules } from "./cluster/own-rights.ts";
+import type { NeededRule } from "./cluster/own-rights.ts";
+import type { AgentConfig } from "./config.ts";
+
+/** How often the agent looks whether its own rights have grown. */
+const rightsMs = 600_000;
+
+export interface ClusterAccess {
+  readonly credentials: AgentCredentials;
+  readonly pool: ApiserverPool;
+  readonly api: ClusterApi;
+  /** The key pair that the cluster's agents share. */
+  readonly key: ClusterKeyPair;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the cluster. @throws GatewayError when it cannot be reached or the agent's ServiceAccount may do more than it needs
+ * @param onExcess told when the ServiceAccount gains such rights later, or can no longer be looked at
+ */
+export async function openClusterAccess(config: AgentConfig, onExcess: (reason: string) => void): Promise<ClusterAccess> {
+  const { credentials, servers, isInCluster } = openCluster(config);
+  const pool = createApiserverPool({
+    servers,
+    tls: () => credentials.tls(),
+    authorization: () => credentials.authorization(),
+    clock: systemClock,
+    random: Math.random,
+    nonce: () => randomBytes(16),
+  });
+  await credentials.authorization();
+  pool.start();
+  const api = new ClusterApi({ requester: pool, credential: credentials, clock: systemClock });
+  if (isInCluster) await assertOwnRights(api, config);
+  const discovery = isInCluster && config.apiservers.length === 0 ? startDiscovery(api, (found) => pool.setServers(found)) : undefined;
+  const watching = isInCluster
+    ? setInterval(
+        () => void assertOwnRights(api, config).catch((thrown: unknown) => onExcess(thrown instanceof Error ? thrown.message : "")),
+        rightsMs,
+      )
+    : undefined;
+  return {
+    credentials,
+    pool,
+    api,
+    key: await openKey(api, config),
+    close: async () => {
+      clearInterval(watching);
+      discovery?.stop();
+      await pool.close();
+    },
+  };
+}
+
+function openKey(api: ClusterApi, { key }: AgentConfig): Promise<ClusterKeyPair> {
+  return key.type === "file" ? openFileKeyPair(key.path) : openSecretKeyPair(api, key.namespace, key.name);
+}
+
+function openCluster(config: AgentConfig): {
+  readonly credentials: AgentCredentials;
+  readonly servers: readonly ApiserverAddress[];
+  readonly isInCluster: boolean;
+} {
+  if (config.kubeconfig !== undefined) {
+    const opened = createKubeconfigCredentials({ ...config.kubeconfig, environment: process.env, clock: systemClock });
+    const urls = config.apiservers.length === 0 ? [opened.server] : config.apiservers;
+    return { credentials: opened.credentials, servers: explicitAddresses(urls, undefined), isInCluster: false };
+  }
+  const credentials = createInClusterCredentials({ directory: serviceAccountDirectory, clock: systemClock });
+  const given = explicitAddresses(config.apiservers, inClusterServerName);
+  return { credentials, servers: given.length > 0 ? given : [inClusterServiceAddress(process.env)], isInCluster: true };
+}
+
+function startDiscovery(api: ClusterApi, onChange: (servers: readonly ApiserverAddress[]) => void): ApiserverDiscovery {
+  const service = inClusterServiceAddress(process.env);
+  const discovery = new ApiserverDiscovery({ api, service, clock: systemClock, random: Math.random, onChange });
+  void discovery.start();
+  return discovery;
+}
+
+/** An agent that could do more than impersonate would be worth stealing: it does not start with such rights. */
+async function assertOwnRights(api: ClusterApi, config: AgentConfig): Promise<void> {
+  const secret: NeededRule | undefined =
+    config.key.type === "secret"
+      ? { verbs: ["get", "update"], apiGroups: [""], resources: ["secrets"], resourceNames: [config.key.name] }
+      : undefined;
+  const slices: NeededRule = { verbs: ["get", "list", "watch"], apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"] };
+  const namespaces = ["default", ...(config.key.type === "secret" ? [config.key.namespace] : [])];
+  const excess = await findExcessRights(api, namespaces, [...impersonatorRules, slices, ...(secret === undefined ? [] : [secret])]);
+  if (excess.length > 0)
+    throw new GatewayError("AGENT_CREDENTIAL", `the agent's ServiceAccount may do more than it needs: ${excess.join("; ")}`);
+}
