@@ -21,7 +21,7 @@ import type { DiscoveryAnswer } from "./discovery-store.ts";
 import { verifyJoin } from "./join.ts";
 import { registryOf } from "./stubs.ts";
 import { ExchangeLink, isJoinedLane, LaneSocket, SocketLink } from "./sockets.ts";
-import type { HubLink, LaneAttachment, LinkAttachment } from "./sockets.ts";
+import type { ExchangeAnswer, HubLink, LaneAttachment, LinkAttachment } from "./sockets.ts";
 
 /** How often lanes are looked at while streams run: half of what makes a lane dead. */
 const watchMs = laneDeadMs / 2;
@@ -73,11 +73,28 @@ export class ClusterHub extends DurableObject<Env> {
         return this.#acceptLane(request);
       case "/link":
         return this.#acceptLink(streamClass(url));
-      case "/exchange":
-        return this.#exchange(url, new Uint8Array(await request.arrayBuffer()));
       default:
         return new Response(null, { status: 404 });
     }
+  }
+
+  /**
+   * A short request: all of its frames at once, and the agent's frames that answer it, at once too where they come at once.
+   * @param exchange the Worker's name for it, random
+   */
+  exchange(exchange: string, wanted: StreamClass, bytes: Uint8Array): Promise<ExchangeAnswer> | ExchangeAnswer {
+    const lane = this.#pickLane(wanted);
+    if (lane === undefined) return { type: "refused", code: "AGENT_OFFLINE", lastSeenMs: this.#book.lastSeenMs() };
+    const link = new ExchangeLink((isComplete) => {
+      this.#exchanges.delete(exchange);
+      if (isComplete) this.#board.part(link);
+      else this.#part(link, "CANCEL");
+    });
+    if (this.#board.join(lane, link) === undefined) return { type: "refused", code: "OVERLOADED", lastSeenMs: undefined };
+    this.#exchanges.set(exchange, link);
+    this.#watchSoon();
+    this.#fromLink(link, bytes);
+    return link.answer;
   }
 
   /** Frames that a Worker sends after the first ones of an exchange, such as credit for a long answer. */
@@ -158,7 +175,7 @@ export class ClusterHub extends DurableObject<Env> {
 
   #acceptLink(wanted: StreamClass): Response {
     const lane = this.#pickLane(wanted);
-    if (lane === undefined) return this.#offline();
+    if (lane === undefined) return Response.json({ code: "AGENT_OFFLINE", lastSeenMs: this.#book.lastSeenMs() }, { status: 503 });
     const { client, server } = socketPair();
     const link = new SocketLink(server);
     const circuit = this.#board.join(lane, link);
@@ -168,25 +185,6 @@ export class ClusterHub extends DurableObject<Env> {
     this.#links.set(server, link);
     this.#watchSoon();
     return new Response(null, { status: 101, webSocket: client });
-  }
-
-  async #exchange(url: URL, bytes: Uint8Array): Promise<Response> {
-    const lane = this.#pickLane(streamClass(url));
-    if (lane === undefined) return this.#offline();
-    const id = url.searchParams.get("id") ?? "";
-    const link = new ExchangeLink(() => {
-      this.#exchanges.delete(id);
-      this.#part(link, "CANCEL");
-    });
-    if (this.#board.join(lane, link) === undefined) return Response.json({ code: "OVERLOADED" }, { status: 503 });
-    this.#exchanges.set(id, link);
-    this.#watchSoon();
-    this.#fromLink(link, bytes);
-    return link.response;
-  }
-
-  #offline(): Response {
-    return Response.json({ code: "AGENT_OFFLINE", lastSeenMs: this.#book.lastSeenMs() }, { status: 503 });
   }
 
   #fromLane(lane: LaneSocket, message: Uint8Array): void {

@@ -1,4 +1,5 @@
 /** What the hub sends to: agents' lanes, and users' links in their two forms. */
+import type { ErrorCode } from "#core/errors.ts";
 import type { JoinClaims } from "./hub.ts";
 
 /** What a lane's socket remembers while the object sleeps (at most 16 KiB). */
@@ -94,57 +95,68 @@ export class SocketLink implements HubLink {
   }
 }
 
-/** A link as one request and its answer: one hop for short requests. */
+/** What a Worker gets for an exchange. */
+export type ExchangeAnswer =
+  /** All frames of the answer. */
+  | { readonly type: "whole"; readonly bytes: Uint8Array }
+  /** The frames as they come; borders of chunks mean nothing. */
+  | { readonly type: "stream"; readonly stream: ReadableStream<Uint8Array> }
+  | { readonly type: "refused"; readonly code: ErrorCode; readonly lastSeenMs: number | undefined };
+
+/** A link as one call and its answer: one hop for short requests. */
 export class ExchangeLink implements HubLink {
-  readonly response: Promise<Response>;
-  readonly #closed: () => void;
-  #answer: ((response: Response) => void) | undefined;
-  #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+  readonly answer: Promise<ExchangeAnswer>;
+  readonly #closed: (isComplete: boolean) => void;
+  #resolve: ((answer: ExchangeAnswer) => void) | undefined;
+  #controller: ReadableByteStreamController | undefined;
   #over = false;
 
-  /** @param closed called once when nothing more comes or the Worker has gone */
-  constructor(closed: () => void) {
+  /** @param closed called once: `isComplete` when the answer is, and not when the Worker has gone */
+  constructor(closed: (isComplete: boolean) => void) {
     this.#closed = closed;
-    const { promise, resolve } = Promise.withResolvers<Response>();
-    this.response = promise;
-    this.#answer = resolve;
+    const { promise, resolve } = Promise.withResolvers<ExchangeAnswer>();
+    this.answer = promise;
+    this.#resolve = resolve;
   }
 
   deliver(bytes: Uint8Array, end: DeliveryEnd): void {
     if (this.#over) return;
     const last = end.ended || end.closed;
-    const answer = this.#answer;
-    this.#answer = undefined;
-    if (answer !== undefined) answer(last ? new Response(bytes, { headers: { "x-sallyport-whole": "1" } }) : this.#streamed(bytes));
-    else this.#controller?.enqueue(bytes);
-    if (last) this.#finish();
+    // A copy: what is sent to another isolate is the whole buffer behind a view, and this one may hold other users' frames.
+    const own = bytes.slice();
+    if (this.#resolve === undefined) this.#controller?.enqueue(own);
+    else this.#resolve(last ? { type: "whole", bytes: own } : { type: "stream", stream: this.#stream(own) });
+    this.#resolve = undefined;
+    if (last) this.#finish(true);
   }
 
   close(_code: 1000 | 1011): void {
     if (this.#over) return;
-    this.#answer?.(Response.json({ code: "INTERNAL" }, { status: 500 }));
-    this.#answer = undefined;
-    this.#finish();
+    this.#resolve?.({ type: "refused", code: "INTERNAL", lastSeenMs: undefined });
+    this.#resolve = undefined;
+    this.#finish(true);
   }
 
-  #streamed(first: Uint8Array): Response {
-    const body = new ReadableStream<Uint8Array>({
+  /** A byte stream, because others cannot go from one isolate to another. */
+  #stream(first: Uint8Array): ReadableStream<Uint8Array> {
+    return new ReadableStream({
+      type: "bytes",
       start: (controller) => {
         this.#controller = controller;
         controller.enqueue(first);
       },
       cancel: () => {
         this.#controller = undefined;
-        this.#finish();
+        this.#finish(false);
       },
     });
-    return new Response(body);
   }
 
-  #finish(): void {
+  #finish(isComplete: boolean): void {
+    if (this.#over) return;
     this.#over = true;
     this.#controller?.close();
     this.#controller = undefined;
-    this.#closed();
+    this.#closed(isComplete);
   }
 }

@@ -3,6 +3,8 @@ import type { AgentState, PublicKeySet } from "#core/gateway-api.ts";
 import type { HubInstance } from "./hub.ts";
 import type { DiscoveryAnswer } from "./discovery-store.ts";
 import type { Addition, ClusterRecord } from "./registry.ts";
+import type { ExchangeAnswer } from "./sockets.ts";
+import type { StreamClass } from "#core/tunnel/payload.ts";
 
 /** The gateway's one Registry. */
 export interface RegistryStub {
@@ -16,6 +18,7 @@ export interface RegistryStub {
 /** The hub of one cluster. */
 export interface HubStub {
   fetch(url: string, init?: RequestInit): Promise<Response>;
+  exchange(exchange: string, wanted: StreamClass, bytes: Uint8Array): Promise<ExchangeAnswer>;
   push(exchange: string, bytes: Uint8Array): Promise<void>;
   agents(): Promise<readonly AgentState[]>;
   describeInstance(): Promise<HubInstance>;
