@@ -34,15 +34,10 @@ export class Program {
 
   constructor(start: Omit<ProgramStart, "type">, listener: ProgramListener) {
     const entry = entryFile();
-    const flags = [
-      "--permission",
-      `--allow-fs-read=${join(dirname(entry), "*")}`,
-      `--max-old-space-size=${heapMegabytes}`,
-      "--no-warnings",
-    ];
-    const child = spawn(process.execPath, [...flags, entry], {
+    const flags = ["--permission", `--allow-fs-read=${entry.readable}`, `--max-old-space-size=${heapMegabytes}`, "--no-warnings"];
+    const child = spawn(process.execPath, [...flags, entry.path], {
       env: minimalEnvironment(),
-      cwd: dirname(entry),
+      cwd: dirname(entry.path),
       stdio: ["pipe", "pipe", "pipe", "ipc"],
     });
     this.#child = child;
@@ -78,10 +73,20 @@ export class Program {
   }
 }
 
-/** programs/main beside this folder: a source file, or a bundled one. */
-function entryFile(): string {
-  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  return fileURLToPath(new URL(`../programs/main.${extension}`, import.meta.url));
+/** What a program's process runs, and what it may read. */
+interface EntryFile {
+  readonly path: string;
+  readonly readable: string;
+}
+
+/** The source `programs/main.ts` with its folder or, in the bundle, one file of its own. */
+function entryFile(): EntryFile {
+  if (!import.meta.url.endsWith(".ts")) {
+    const bundled = fileURLToPath(new URL("./sandbox-program.js", import.meta.url));
+    return { path: bundled, readable: bundled };
+  }
+  const source = fileURLToPath(new URL("../programs/main.ts", import.meta.url));
+  return { path: source, readable: join(dirname(source), "*") };
 }
 
 /** Nothing of ours; Windows cannot start a process without SystemRoot. */
