@@ -39,6 +39,7 @@ export async function openClusterAccess(config: AgentConfig, onExcess: (reason: 
     clock: systemClock,
     random: Math.random,
     nonce: () => randomBytes(16),
+    onUnauthorized: () => credentials.invalidate(),
   });
   await credentials.authorization();
   pool.start();

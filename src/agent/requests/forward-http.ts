@@ -38,6 +38,7 @@ export async function forwardHttp(
       signal: abort.signal,
     });
     if (stream.isClosed) return void response.body.destroy();
+    assertAccepted(response.status, admitted);
     stream.sendHead({
       status: response.status,
       headers: response.headers,
@@ -50,6 +51,13 @@ export async function forwardHttp(
     if (abort.signal.aborted) throw new GatewayError("AGENT_GONE", "the user has gone", { cause: thrown });
     throw thrown;
   }
+}
+
+/** The apiserver's own 401 is about the agent's credential: told to a user as theirs, it would make kubectl sign in again for nothing. */
+function assertAccepted(status: number, admitted: AdmittedRequest): void {
+  const { request } = admitted;
+  const isProxied = request.type === "resource" && request.proxyTail !== undefined;
+  if (status === 401 && !isProxied) throw new GatewayError("AGENT_CREDENTIAL", "the apiserver refused the agent's own credential");
 }
 
 /** One request's way through the agent, once it was sent. */
