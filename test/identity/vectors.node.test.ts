@@ -48,10 +48,6 @@ describe.runIf(isPresent || process.env["CI"] === "true")("Wycheproof", () => {
   );
 });
 
-describe.skipIf(isPresent || process.env["CI"] === "true")(`Wycheproof's vectors are not in ${folder}`, () => {
-  it("so they are not tried", () => undefined);
-});
-
 /**
  * Whether the key is for the vector's algorithm, and that one the door accepts. The vectors disagree about a key that declares
  * another algorithm of its family (338 and 340 are invalid, 346 and 350 valid); the door refuses all of them.
