@@ -1,7 +1,10 @@
-/** The gateway's audit log: the same Events as the agent's, written behind the response. What they share with the apiserver's is the Audit-ID. */
+/**
+ * The gateway's audit log: the same Events as the agent's. What they share with the apiserver's is the Audit-ID. Lines are made and
+ * written behind the responses, those of some milliseconds together, because whoever reads the log is woken by each writing.
+ */
 import { waitUntil } from "cloudflare:workers";
 import { auditLine } from "#core/access/audit-event.ts";
-import type { AuditStage } from "#core/access/audit-event.ts";
+import type { AuditInput, AuditStage } from "#core/access/audit-event.ts";
 import { toGatewayError, errorTable } from "#core/errors.ts";
 import { headerValues } from "#core/kube/headers.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
@@ -28,14 +31,43 @@ export interface AuditSubject {
   readonly address: string;
 }
 
-export function beginAudit(subject: AuditSubject): RequestAudit {
+/** How long a line may wait for others. */
+const writeDelayMs = 20;
+
+/** A writing that was planned this long ago was lost with the request that planned it. */
+const lostWriteMs = 1_000;
+
+/** Lines that wait at most: beyond it the request that brings one more writes them all. */
+const maxWaitingLines = 1_024;
+
+/** The lines of one isolate that wait to be written. */
+export class AuditLog {
+  #waiting: AuditInput[] = [];
+  #plannedAtMs = Number.NEGATIVE_INFINITY;
+
+  add(input: AuditInput): void {
+    this.#waiting.push(input);
+    if (this.#waiting.length >= maxWaitingLines) return this.#write();
+    const nowMs = Date.now();
+    if (nowMs - this.#plannedAtMs < lostWriteMs) return;
+    this.#plannedAtMs = nowMs;
+    waitUntil(scheduler.wait(writeDelayMs).then(() => this.#write()));
+  }
+
+  #write(): void {
+    this.#plannedAtMs = Number.NEGATIVE_INFINITY;
+    for (const input of this.#waiting.splice(0)) console.log(auditLine(input));
+  }
+}
+
+export function beginAudit(subject: AuditSubject, log: AuditLog): RequestAudit {
   const { raw, place, request, headers, address } = subject;
   const id = crypto.randomUUID();
   const receivedAtMs = Date.now();
   let user: VerifiedToken | undefined;
   let isOver = false;
   const write = (stage: AuditStage, code: number, annotations: Readonly<Record<string, string | number>>) => {
-    const input = {
+    log.add({
       auditId: id,
       stage,
       receivedAtMs,
@@ -48,8 +80,7 @@ export function beginAudit(subject: AuditSubject): RequestAudit {
       userAgent: headerValues(headers, "user-agent")[0] ?? "",
       response: { code },
       annotations: { cluster: place.cluster ?? "", ...(user !== undefined && { issuer: user.issuer }), ...annotations },
-    };
-    waitUntil(scheduler.wait(0).then(() => console.log(auditLine(input))));
+    });
   };
   return {
     id,

@@ -1,6 +1,7 @@
 /** What every route shares: the environment, this isolate's knowledge of clusters, and where requests come from. */
 import { parseClusterName } from "#core/brand.ts";
 import type { ClusterName } from "#core/brand.ts";
+import type { AuditLog } from "./audit.ts";
 import type { AdminDoor } from "./auth/admin-door.ts";
 import type { ClusterBook } from "./auth/cluster-book.ts";
 
@@ -9,6 +10,7 @@ export interface Gateway {
   readonly context: ExecutionContext;
   readonly clusters: ClusterBook;
   readonly admins: AdminDoor;
+  readonly auditLog: AuditLog;
 }
 
 /** A request for a cluster's API: which cluster, and the target that the apiserver is to get. */

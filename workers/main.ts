@@ -9,6 +9,7 @@
  */
 import { Hono } from "hono";
 import { GatewayError, toGatewayError } from "#core/errors.ts";
+import { AuditLog } from "./audit.ts";
 import { AdminDoor } from "./auth/admin-door.ts";
 import { ClusterBook } from "./auth/cluster-book.ts";
 import { placeOf } from "./gateway.ts";
@@ -29,11 +30,11 @@ const app = new Hono<{ readonly Bindings: { gateway: Gateway } }>()
   .onError((error) => tell(error));
 
 /** What this isolate keeps between requests, made with its first one because it needs the environment. */
-let isolate: Pick<Gateway, "clusters" | "admins"> | undefined;
+let isolate: Pick<Gateway, "clusters" | "admins" | "auditLog"> | undefined;
 
 export default {
   async fetch(request, env, context) {
-    isolate ??= { clusters: new ClusterBook(), admins: new AdminDoor(env) };
+    isolate ??= { clusters: new ClusterBook(), admins: new AdminDoor(env), auditLog: new AuditLog() };
     const gateway: Gateway = { env, context, ...isolate };
     try {
       const url = URL.parse(request.url);

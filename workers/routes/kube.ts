@@ -48,7 +48,7 @@ export interface KubeCall {
 export async function handleKube(raw: Request, gateway: Gateway, place: ClusterPlace): Promise<Response> {
   const headers = readHeaders(raw.headers);
   const request = parseRequest(raw.method, place.target);
-  const audit = beginAudit({ raw, place, request, headers, address: clientAddress(gateway.env, raw.headers) });
+  const audit = beginAudit({ raw, place, request, headers, address: clientAddress(gateway.env, raw.headers) }, gateway.auditLog);
   try {
     if (request.type === "invalid") throw new GatewayError(request.code, request.message);
     const startedMs = Date.now();
