@@ -3,8 +3,6 @@
  * Node and again inside workerd; a file named *.node.test.ts there needs Node (it reads files) and runs only in Node.
  * The tests on a real cluster have a configuration of their own, vitest.cluster.config.ts.
  */
-import { existsSync } from "node:fs";
-
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
 
@@ -26,7 +24,7 @@ export default defineConfig({
       inNode("cli"),
       inNode("sandbox"),
       inNode("scripts"),
-      ...(existsSync("workers/main.ts") ? [worker()] : []),
+      worker(),
       inNode("system", { timeoutMs: systemTimeoutMs, globalSetup: ["test/support/worker-bundle.ts"], exclude: ["**/*.slow.test.ts"] }),
       inNode("system", {
         name: "slow",
