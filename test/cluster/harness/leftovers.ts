@@ -2,7 +2,7 @@
  * What a cluster leaves on the machine, and its removal. The removal works from a cluster's folder alone, so it does not matter whether
  * the test run that made it is still there to ask.
  */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
@@ -32,10 +32,10 @@ export function createClusterFolder(network: NetworkPlan | undefined): string {
   return folder;
 }
 
-/** Removes a cluster with all its processes, mounts, namespaces and files. */
+/** Removes a cluster with all its processes, mounts, namespaces and files. Does nothing where another process was faster. */
 export async function removeCluster(folder: string): Promise<void> {
-  // Only createClusterFolder writes this file.
-  const record = JSON.parse(readFileSync(recordFile(folder), "utf8")) as ClusterRecord;
+  const record = readRecord(folder);
+  if (record === undefined) return;
   await killRecorded(folder);
   if (record.network !== undefined) {
     const plan = planNetwork(record.network.slot, record.network.nodes, record.network.apiservers);
@@ -50,13 +50,23 @@ export async function removeAbandonedClusters(): Promise<number> {
   const folders = readdirSync(tmpdir())
     .filter((name) => name.startsWith(folderPrefix))
     .map((name) => path.join(tmpdir(), name))
-    .filter((folder) => existsSync(recordFile(folder)))
-    .filter((folder) => {
-      const record = JSON.parse(readFileSync(recordFile(folder), "utf8")) as ClusterRecord;
-      return startTimeOf(record.ownerPid) !== record.ownerStartTime;
-    });
+    .filter((folder) => isAbandoned(readRecord(folder)));
   for (const folder of folders) await removeCluster(folder);
   return folders.length;
+}
+
+function isAbandoned(record: ClusterRecord | undefined): boolean {
+  return record !== undefined && startTimeOf(record.ownerPid) !== record.ownerStartTime;
+}
+
+function readRecord(folder: string): ClusterRecord | undefined {
+  try {
+    // Only createClusterFolder writes this file.
+    return JSON.parse(readFileSync(recordFile(folder), "utf8")) as ClusterRecord;
+  } catch {
+    // A folder that is just being made, or just being removed, has no whole record.
+    return undefined;
+  }
 }
 
 function recordFile(folder: string): string {
