@@ -26,7 +26,7 @@ const app = new Hono<{ readonly Bindings: { gateway: Gateway } }>()
   .get("/healthz", (context) => context.text("ok"))
   .get("/tunnel/:cluster", (context) => handleTunnel(context.req.raw, context.env.gateway.env))
   .route("/gateway/v1", clusterRoutes)
-  .notFound(() => failureResponse(new GatewayError("NOT_FOUND", "nothing is here; clusters are at /k/<cluster>")))
+  .notFound((context) => failureResponse(new GatewayError("NOT_FOUND", lostMessage(context.req.path))))
   .onError((error) => tell(error));
 
 /** What this isolate keeps between requests, made with its first one because it needs the environment. */
@@ -47,6 +47,13 @@ export default {
     }
   },
 } satisfies ExportedHandler<Env>;
+
+/** kubectl before 1.33 drops the path of its server's URL in `get --raw`, so that an API path comes here without its cluster. */
+function lostMessage(path: string): string {
+  return /^\/(?:apis?|openapi|version|healthz|livez|readyz|metrics)(?:\/|$)/.test(path)
+    ? "this path names no cluster: it must begin with /k/<cluster>, which kubectl before 1.33 leaves out in `get --raw`"
+    : "nothing is here; clusters are at /k/<cluster>";
+}
 
 function tell(thrown: unknown): Response {
   const error = toGatewayError(thrown);

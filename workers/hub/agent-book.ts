@@ -65,7 +65,7 @@ export class AgentBook {
         version: first?.build ?? "",
         connectedAt: new Date(Math.min(...own.map((lane) => lane.attachment.joined?.atMs ?? Number.POSITIVE_INFINITY))).toISOString(),
         lanes: own.length,
-        node: first?.node ?? "",
+        ...(first !== undefined && first.node !== "" && { node: first.node }),
         roles: this.#roles(replica),
         ...(refused !== undefined && { lastError: refusalText(refused) }),
       };

@@ -137,10 +137,6 @@ export function parseAgentHello(bytes: Uint8Array): Parsed<AgentHello> {
   }));
 }
 
-export function parseGoAway(bytes: Uint8Array): Parsed<GoAway> {
-  return parse(bytes, (fields) => ({ reason: fields.text("reason") }));
-}
-
 function parse<Payload>(bytes: Uint8Array, read: (fields: Fields) => Payload): Parsed<Payload> {
   try {
     return { type: "parsed", payload: read(new Fields(JSON.parse(decoder.decode(bytes)), "payload")) };
