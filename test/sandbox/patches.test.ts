@@ -91,70 +91,96 @@ describe("JSON merge patch (RFC 7396, appendix A)", () => {
 describe("strategic merge patch", () => {
   const podSpec = "core.v1.PodSpec";
 
-  it.each<[string, string, JsonObject, JsonObject, JsonObject]>([
-    [
-      "merges containers by name, their ports by containerPort",
-      podSpec,
-      {
+  interface MergeCase {
+    readonly what: string;
+    readonly struct: string;
+    readonly target: JsonObject;
+    readonly patch: JsonObject;
+    readonly wanted: JsonObject;
+  }
+
+  it.each<MergeCase>([
+    {
+      what: "merges containers by name, their ports by containerPort",
+      struct: podSpec,
+      target: {
         containers: [
           { name: "a", image: "1", ports: [{ containerPort: 80 }] },
           { name: "b", image: "1" },
         ],
       },
-      { containers: [{ name: "a", image: "2", ports: [{ containerPort: 81 }] }] },
-      {
+      patch: { containers: [{ name: "a", image: "2", ports: [{ containerPort: 81 }] }] },
+      wanted: {
         containers: [
           { name: "a", image: "2", ports: [{ containerPort: 80 }, { containerPort: 81 }] },
           { name: "b", image: "1" },
         ],
       },
-    ],
-    [
-      "deletes an item by its key",
-      podSpec,
-      { containers: [{ name: "a" }, { name: "b" }] },
-      { containers: [{ $patch: "delete", name: "a" }] },
-      { containers: [{ name: "b" }] },
-    ],
-    [
-      "replaces a list when told",
-      podSpec,
-      { containers: [{ name: "a" }, { name: "b" }] },
-      { containers: [{ name: "c" }, { $patch: "replace" }] },
-      { containers: [{ name: "c" }] },
-    ],
-    ["replaces a list without a merge key", "core.v1.Container", { args: ["a", "b"] }, { args: ["c"] }, { args: ["c"] }],
-    [
-      "orders a merged list as told",
-      podSpec,
-      { containers: [{ name: "a" }, { name: "b" }] },
-      { "$setElementOrder/containers": [{ name: "b" }, { name: "c" }, { name: "a" }], containers: [{ name: "c" }] },
-      { containers: [{ name: "b" }, { name: "c" }, { name: "a" }] },
-    ],
-    [
-      "keeps only the named keys of a union",
-      "apps.v1.DeploymentSpec",
-      { strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: 1 } } },
-      { strategy: { $retainKeys: ["type"], type: "Recreate" } },
-      { strategy: { type: "Recreate" } },
-    ],
-    [
-      "adds to and deletes from a set of plain values",
-      "meta.v1.ObjectMeta",
-      { finalizers: ["a", "b"] },
-      { "$deleteFromPrimitiveList/finalizers": ["a"], finalizers: ["c"] },
-      { finalizers: ["b", "c"] },
-    ],
-    ["removes a map's key by null", "meta.v1.ObjectMeta", { labels: { a: "1", b: "2" } }, { labels: { a: null } }, { labels: { b: "2" } }],
-    ["removes an object when told", podSpec, { securityContext: { runAsUser: 1 } }, { securityContext: { $patch: "delete" } }, {}],
-    [
-      "replaces an object when told",
-      podSpec,
-      { securityContext: { runAsUser: 1 } },
-      { securityContext: { $patch: "replace", runAsGroup: 2 } },
-      { securityContext: { runAsGroup: 2 } },
-    ],
-  ])("%s", (_what, struct, target, patch, wanted) => {
+    },
+    {
+      what: "deletes an item by its key",
+      struct: podSpec,
+      target: { containers: [{ name: "a" }, { name: "b" }] },
+      patch: { containers: [{ $patch: "delete", name: "a" }] },
+      wanted: { containers: [{ name: "b" }] },
+    },
+    {
+      what: "replaces a list when told",
+      struct: podSpec,
+      target: { containers: [{ name: "a" }, { name: "b" }] },
+      patch: { containers: [{ name: "c" }, { $patch: "replace" }] },
+      wanted: { containers: [{ name: "c" }] },
+    },
+    {
+      what: "replaces a list without a merge key",
+      struct: "core.v1.Container",
+      target: { args: ["a", "b"] },
+      patch: { args: ["c"] },
+      wanted: { args: ["c"] },
+    },
+    {
+      what: "orders a merged list as told",
+      struct: podSpec,
+      target: { containers: [{ name: "a" }, { name: "b" }] },
+      patch: { "$setElementOrder/containers": [{ name: "b" }, { name: "c" }, { name: "a" }], containers: [{ name: "c" }] },
+      wanted: { containers: [{ name: "b" }, { name: "c" }, { name: "a" }] },
+    },
+    {
+      what: "keeps only the named keys of a union",
+      struct: "apps.v1.DeploymentSpec",
+      target: { strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: 1 } } },
+      patch: { strategy: { $retainKeys: ["type"], type: "Recreate" } },
+      wanted: { strategy: { type: "Recreate" } },
+    },
+    {
+      what: "adds to and deletes from a set of plain values",
+      struct: "meta.v1.ObjectMeta",
+      target: { finalizers: ["a", "b"] },
+      patch: { "$deleteFromPrimitiveList/finalizers": ["a"], finalizers: ["c"] },
+      wanted: { finalizers: ["b", "c"] },
+    },
+    {
+      what: "removes a map's key by null",
+      struct: "meta.v1.ObjectMeta",
+      target: { labels: { a: "1", b: "2" } },
+      patch: { labels: { a: null } },
+      wanted: { labels: { b: "2" } },
+    },
+    {
+      what: "removes an object when told",
+      struct: podSpec,
+      target: { securityContext: { runAsUser: 1 } },
+      patch: { securityContext: { $patch: "delete" } },
+      wanted: {},
+    },
+    {
+      what: "replaces an object when told",
+      struct: podSpec,
+      target: { securityContext: { runAsUser: 1 } },
+      patch: { securityContext: { $patch: "replace", runAsGroup: 2 } },
+      wanted: { securityContext: { runAsGroup: 2 } },
+    },
+  ])("$what", ({ struct, target, patch, wanted }) => {
     expect(applyStrategicMerge(target, patch, struct)).toEqual(wanted);
   });
 });

@@ -49,7 +49,11 @@ async function pump(stream: Deflate | Inflate, bytes: Buffer): Promise<Buffer | 
     if (size <= maxSpdyFrameBytes) chunks.push(chunk);
   };
   stream.on("data", take);
-  await new Promise<void>((resolve) => stream.write(bytes, () => resolve()));
+  await new Promise<void>((resolve) => {
+    stream.once("close", resolve); // zlib destroys a stream whose input is broken, without calling back
+    stream.write(bytes, () => resolve());
+  });
+  stream.removeAllListeners("close");
   stream.off("data", take);
   return size > maxSpdyFrameBytes ? undefined : Buffer.concat(chunks);
 }
