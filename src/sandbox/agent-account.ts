@@ -10,27 +10,29 @@ import type { Registry } from "./registry/registry.ts";
 export interface AgentAccount {
   readonly namespace: string;
   readonly serviceAccount: string;
+  /** Keys of user extras that the agent may impersonate: RBAC knows no wildcard for them, so each is named. */
+  readonly extraKeys: readonly string[];
 }
 
 /** The names that the shipped manifests use. */
-export const defaultAgent: AgentAccount = { namespace: "sallyport-system", serviceAccount: "sallyport-agent" };
+export const defaultAgent: AgentAccount = {
+  namespace: "sallyport-system",
+  serviceAccount: "sallyport-agent",
+  extraKeys: ["authentication.kubernetes.io/credential-id", "sallyport.dev/original-user"],
+};
 
 const rbac = "rbac.authorization.k8s.io";
 
 /**
- * Creates namespace, ServiceAccount, rights and the pod. The rights are what an agent needs to act for its users: impersonation,
- * reviews, and its own configuration. The pod stands for a process outside of the sandbox, so that the agent's token can be bound to it.
+ * Creates namespace, ServiceAccount, rights and the pod. The rights are what an agent needs to act for its users, and no more: to
+ * impersonate users, groups, uids and the named extras, and to ask what a user may do. The pod stands for a process outside of the sandbox, so that the agent's token can be bound to it.
  */
-export function createAgent(registry: Registry, { namespace, serviceAccount }: AgentAccount): void {
+export function createAgent(registry: Registry, { namespace, serviceAccount, extraKeys }: AgentAccount): void {
   const subjects = [{ kind: "ServiceAccount", name: serviceAccount, namespace }];
   const rules: readonly JsonObject[] = [
-    { apiGroups: [""], resources: ["users", "groups", "serviceaccounts"], verbs: ["impersonate"] },
-    { apiGroups: ["authentication.k8s.io"], resources: ["uids", "userextras/*"], verbs: ["impersonate"] },
+    { apiGroups: [""], resources: ["users", "groups"], verbs: ["impersonate"] },
+    { apiGroups: ["authentication.k8s.io"], resources: ["uids", ...extraKeys.map((key) => `userextras/${key}`)], verbs: ["impersonate"] },
     { apiGroups: ["authorization.k8s.io"], resources: ["subjectaccessreviews"], verbs: ["create"] },
-  ];
-  const ownRules: readonly JsonObject[] = [
-    { apiGroups: [""], resources: ["configmaps"], verbs: ["get", "list", "watch"] },
-    { apiGroups: [""], resources: ["secrets"], verbs: ["create", "get", "patch", "update"] },
   ];
   const name = serviceAccount;
   const objects: readonly (readonly [string, string, JsonObject])[] = [
@@ -38,8 +40,6 @@ export function createAgent(registry: Registry, { namespace, serviceAccount }: A
     ["ServiceAccount", namespace, { metadata: { name } }],
     ["ClusterRole", "", { metadata: { name }, rules }],
     ["ClusterRoleBinding", "", { metadata: { name }, subjects, roleRef: { apiGroup: rbac, kind: "ClusterRole", name } }],
-    ["Role", namespace, { metadata: { name }, rules: ownRules }],
-    ["RoleBinding", namespace, { metadata: { name }, subjects, roleRef: { apiGroup: rbac, kind: "Role", name } }],
     ["Pod", namespace, agentPod(serviceAccount)],
   ];
   for (const [kind, where, body] of objects) {

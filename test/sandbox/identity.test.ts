@@ -169,6 +169,26 @@ describe("who asks", () => {
   });
 });
 
+describe("the agent's rights", () => {
+  it("are to act for users and to ask what they may do, and nothing else", async () => {
+    const client = await startTestSandbox();
+    const issued = await client.post("/api/v1/namespaces/sallyport-system/serviceaccounts/sallyport-agent/token", { spec: {} });
+    const token = textAt(issued.body, "status", "token");
+    const userOf = async (...lines: readonly (readonly [string, string])[]): Promise<string> => {
+      const answer = await client.ask(review, { method: "POST", body: {}, token, lines });
+      return textAt(answer.body, "status", "userInfo", "username") || textAt(answer.body, "reason");
+    };
+    const lee = ["Impersonate-User", "lee"] as const;
+    expect(await userOf(lee, ["Impersonate-Group", "dev"], ["Impersonate-Uid", "7"])).toBe("lee");
+    expect(await userOf(lee, ["Impersonate-Extra-sallyport.dev%2Foriginal-user", "ada"])).toBe("lee");
+    expect(await userOf(lee, ["Impersonate-Extra-other", "x"])).toBe("Forbidden");
+    expect(await userOf(["Impersonate-User", "system:serviceaccount:default:default"])).toBe("Forbidden");
+    expect((await client.ask("/api/v1/namespaces/sallyport-system/secrets", { token })).status).toBe(403);
+    expect((await client.ask("/api/v1/pods", { token })).status).toBe(403);
+    await client.sandbox.stop();
+  });
+});
+
 describe("what RBAC allows", () => {
   let client: Client;
 
