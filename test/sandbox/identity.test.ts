@@ -22,6 +22,23 @@ describe("who asks", () => {
     }
   });
 
+  it("refuses a ServiceAccount's token whose claims or signature were changed", async () => {
+    const issued = await client.post("/api/v1/namespaces/default/serviceaccounts/default/token", { spec: {} });
+    const [header = "", payload = "", signature = ""] = textAt(issued.body, "status", "token").split(".");
+    const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+    const claims = JSON.parse(Buffer.from(payload, "base64url").toString()) as object;
+    const forged = [
+      [header, encode({ ...claims, exp: 9_999_999_999 }), signature],
+      [header, payload, Buffer.alloc(256).toString("base64url")],
+      [header, payload, ""],
+      [encode({ alg: "none" }), payload, ""],
+      [header, payload, signature, signature],
+    ];
+    const statuses = forged.map(async (parts) => (await client.ask("/version", { token: parts.join(".") })).status);
+    expect(await Promise.all(statuses)).toEqual([401, 401, 401, 401, 401]);
+    expect((await client.ask("/version", { token: [header, payload, signature].join(".") })).status).toBe(200);
+  });
+
   it("lets callers without a credential see only health and version", async () => {
     expect((await client.ask("/version", { token: "" })).status).toBe(200);
     const answer = await client.ask("/api/v1/pods", { token: "" });

@@ -61,6 +61,12 @@ describe("exec", () => {
     }
   });
 
+  it("runs in a process that may neither write, start others, nor load native code", async () => {
+    const { stdout } = await exec(client, toybox, { command: ["rights"] });
+    expect(stdout.split("\n").filter((line) => line.endsWith("yes"))).toEqual([]);
+    expect(stdout).toContain("child      no");
+  });
+
   it("carries a megabyte of input byte for byte, and ends it by the close message", async () => {
     const input = randomBytes(1_000_000);
     const result = await exec(client, toybox, { command: ["sha256sum"], input });

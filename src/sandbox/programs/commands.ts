@@ -50,6 +50,7 @@ const commands: readonly CommandEntry[] = [
   { name: "true", help: "succeed", run: async () => 0 },
   { name: "false", help: "fail", run: async () => 1 },
   { name: ":", help: "succeed", run: async () => 0 },
+  { name: "rights", help: "what this process may do on the machine that runs it", run: rights },
   { name: "clear", help: "clear the screen", run: async (io) => print(io, "\x1b[2J\x1b[H") },
 ];
 
@@ -60,6 +61,13 @@ async function print(io: CommandIo, text: string): Promise<number> {
 
 function line(io: CommandIo, text: string): Promise<number> {
   return print(io, `${text}\n`);
+}
+
+/** Node's own answer (`process.permission`); without its permission model everything is allowed. */
+function rights(io: CommandIo): Promise<number> {
+  const permission: typeof process.permission | undefined = process.permission;
+  const scopes = ["fs.read", "fs.write", "child", "worker", "addon", "wasi"];
+  return print(io, scopes.map((scope) => `${scope.padEnd(10)} ${(permission?.has(scope) ?? true) ? "yes" : "no"}\n`).join(""));
 }
 
 async function help(io: CommandIo): Promise<number> {
