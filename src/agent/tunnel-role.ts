@@ -27,7 +27,7 @@ export class TunnelRole {
   readonly #config: AgentConfig;
   readonly #access: ClusterAccess;
   readonly #issuers: IssuerKeys;
-  readonly #recorder = new RequestRecorder({ write: (text, done) => void process.stdout.write(text, () => done()) }, Date.now);
+  readonly #recorder = new RequestRecorder({ write: (text, done) => void process.stdout.write(text, () => done()) }, systemClock);
   readonly #sessions = new Sessions(Date.now);
   readonly #tunnel: Tunnel;
   #droppedGroups = 0;
@@ -70,6 +70,7 @@ export class TunnelRole {
     clearInterval(this.#reporting);
     setTimeout(() => this.#tunnel.stop(), drainMs).unref();
     await this.#tunnel.drain();
+    this.#recorder.flush();
   }
 
   #handlerOptions(): HandlerOptions {

@@ -8,6 +8,7 @@ import type { GatewayError } from "#core/errors.ts";
 import { headerValues } from "#core/kube/headers.ts";
 import { parseRequest } from "#core/kube/request-path.ts";
 import type { ParsedRequest } from "#core/kube/request-path.ts";
+import type { Clock } from "#agent/clock.ts";
 import type { OpenPayload } from "#core/tunnel/payload.ts";
 import type { VerifiedToken } from "#identity/token-verdict.ts";
 import type { Identity } from "#core/access/identity.ts";
@@ -15,6 +16,9 @@ import type { KubeRequest } from "#core/kube/request-path.ts";
 
 /** Lines that may wait for the log: some seconds of the busiest agent. */
 const maxWaitingLines = 20_000;
+
+/** How long a line waits for others: each writing wakes whoever reads the log. */
+const writeDelayMs = 20;
 
 /** What the log says of a request that goes on. */
 export interface Admission {
@@ -41,14 +45,14 @@ export interface LineSink {
 
 export class RequestRecorder {
   readonly #sink: LineSink;
-  readonly #now: () => number;
-  #lines: string[] = [];
+  readonly #clock: Clock;
+  #lines: (() => string)[] = [];
   #dropped = 0;
   #isWriting = false;
 
-  constructor(sink: LineSink, now: () => number) {
+  constructor(sink: LineSink, clock: Clock) {
     this.#sink = sink;
-    this.#now = now;
+    this.#clock = clock;
   }
 
   /** Events that were dropped since the start because the log could not keep up. */
@@ -57,13 +61,13 @@ export class RequestRecorder {
   }
 
   begin(open: OpenPayload): RequestRecord {
-    return new RequestRecord(open, this.#now, (input) => this.#add(input));
+    return new RequestRecord(open, () => this.#clock.now(), (input) => this.#add(input));
   }
 
   /** Writes a fault of ours, which no user is told in full. */
   fault(error: GatewayError): void {
     const { cause } = error;
-    this.#push(
+    this.#push(() =>
       JSON.stringify({
         event: "fault",
         message: error.message,
@@ -72,12 +76,18 @@ export class RequestRecorder {
     );
   }
 
-  #add(input: AuditInput): void {
-    const annotations = this.#dropped === 0 ? input.annotations : { ...input.annotations, "dropped-events": this.#dropped };
-    this.#push(auditLine({ ...input, annotations }));
+  /** Writes what waits, because the process is about to end. */
+  flush(): void {
+    this.#write();
   }
 
-  #push(line: string): void {
+  #add(input: AuditInput): void {
+    const annotations = this.#dropped === 0 ? input.annotations : { ...input.annotations, "dropped-events": this.#dropped };
+    this.#push(() => auditLine({ ...input, annotations }));
+  }
+
+  /** @param line made when it is written, which is behind the work */
+  #push(line: () => string): void {
     if (this.#lines.length >= maxWaitingLines) {
       this.#dropped += 1;
       return;
@@ -85,15 +95,16 @@ export class RequestRecorder {
     this.#lines.push(line);
     if (this.#isWriting) return;
     this.#isWriting = true;
-    setImmediate(() => this.#write());
+    this.#clock.after(writeDelayMs, () => this.#write());
   }
 
   #write(): void {
-    const text = `${this.#lines.join("\n")}\n`;
+    const lines = this.#lines;
+    if (lines.length === 0) return;
     this.#lines = [];
-    this.#sink.write(text, () => {
+    this.#sink.write(lines.map((line) => `${line()}\n`).join(""), () => {
       this.#isWriting = this.#lines.length > 0;
-      if (this.#isWriting) this.#write();
+      if (this.#isWriting) this.#clock.after(writeDelayMs, () => this.#write());
     });
   }
 }
