@@ -11,7 +11,7 @@ import type { TokenDoor } from "#identity/token-door.ts";
 import type { VerifiedToken } from "#identity/token-verdict.ts";
 import { compileUserRule } from "#identity/user-rule.ts";
 import type { UserRule } from "#identity/user-rule.ts";
-import { createIssuerKeys } from "./issuer-keys.ts";
+import { openIssuerKeys } from "./issuer-keys.ts";
 import type { KeySets } from "./issuer-keys.ts";
 
 type Doorway =
@@ -50,11 +50,11 @@ function openDoorway(env: Env): Doorway {
     return broken(parsed.problems.map((problem) => `${problem.file}:${problem.line}: ${problem.message}`).join("; "));
   const rule = compileUserRule(env.ADMIN_RULE);
   if (rule.type === "invalid") return broken(`ADMIN_RULE: the expression ${rule.message}`);
-  const keysFor = createIssuerKeys(parsed.configuration, readKeySets(env.ADMIN_ISSUER_KEYS), {});
+  const keysFor = openIssuerKeys(parsed.configuration, readKeySets(env.ADMIN_ISSUER_KEYS), {});
   return { type: "ready", door: createDoor(parsed.configuration, keysFor), rule: rule.rule };
 }
 
-function createDoor(configuration: AuthenticationConfiguration, keysFor: ReturnType<typeof createIssuerKeys>): TokenDoor {
+function createDoor(configuration: AuthenticationConfiguration, keysFor: ReturnType<typeof openIssuerKeys>): TokenDoor {
   return createTokenDoor({ configuration, keysFor, clock: () => Date.now() });
 }
 

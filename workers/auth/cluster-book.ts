@@ -7,7 +7,7 @@ import { createTokenDoor } from "#identity/token-door.ts";
 import type { TokenDoor } from "#identity/token-door.ts";
 import type { ClusterName } from "#core/brand.ts";
 import type { ClusterRecord } from "#workers/hub/registry.ts";
-import { createIssuerKeys } from "./issuer-keys.ts";
+import { openIssuerKeys } from "./issuer-keys.ts";
 import type { RegistryStub } from "#workers/hub/stubs.ts";
 
 /** How long a record is believed: the time within which a removed cluster stops working at every isolate. */
@@ -63,6 +63,6 @@ function knowCluster(record: ClusterRecord | undefined): KnownCluster | undefine
   const parsed = parseAuthenticationConfiguration(authenticationConfiguration, name);
   if (parsed.type === "invalid") return undefined; // it was valid when it was registered; a stricter version denies it
   const { configuration } = parsed;
-  const keysFor = createIssuerKeys(configuration, issuerKeys, record.reportedKeys);
+  const keysFor = openIssuerKeys(configuration, issuerKeys, record.reportedKeys);
   return { record, door: createTokenDoor({ configuration, keysFor, clock: () => Date.now() }) };
 }

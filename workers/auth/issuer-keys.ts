@@ -4,43 +4,39 @@
  */
 import type { PublicKeySet } from "#core/gateway-api.ts";
 import type { AuthenticationConfiguration } from "#identity/configuration.ts";
-import { createRemoteKeys, createStaticKeys } from "#identity/keys.ts";
+import { createIssuerKeys } from "#identity/issuer-keys.ts";
+import { createStaticKeys } from "#identity/keys.ts";
 import type { KeySource } from "#identity/key-source.ts";
 
 export type KeySets = Readonly<Record<string, PublicKeySet>>;
 
-/** The key source of each issuer of a configuration. */
-export function createIssuerKeys(
+/** The key source of each issuer of a configuration; registered sets that cannot be read leave their issuer without keys. */
+export function openIssuerKeys(
   configuration: AuthenticationConfiguration,
   registered: KeySets,
   reported: KeySets,
 ): (issuerUrl: string) => KeySource | undefined {
-  const sources = new Map<string, KeySource>();
-  for (const { issuer } of configuration.authenticators) {
-    const own = fromSet(registered[issuer.url]);
-    const told = fromSet(reported[issuer.url]);
-    const remote = issuer.certificateAuthority === undefined ? remoteKeys(issuer.url, issuer.discoveryUrl) : undefined;
-    const source = own ?? (remote !== undefined && told !== undefined ? withFallback(remote, told) : (told ?? remote));
-    if (source !== undefined) sources.set(issuer.url, source);
-  }
-  return (issuerUrl) => sources.get(issuerUrl);
-}
-
-function fromSet(set: PublicKeySet | undefined): KeySource | undefined {
-  if (set === undefined) return undefined;
-  const created = createStaticKeys(JSON.stringify(set));
-  return created.type === "created" ? created.keys : undefined;
-}
-
-function remoteKeys(issuerUrl: string, discoveryUrl: string | undefined): KeySource {
-  return createRemoteKeys({
-    issuerUrl,
-    discoveryUrl,
-    fetch: (url, init) => fetch(url, init),
+  const created = createIssuerKeys(configuration, {
+    registered: new Map(Object.entries(registered).map(([issuer, set]) => [issuer, JSON.stringify(set)])),
+    fetchFor: (issuer) => (issuer.certificateAuthority === undefined ? (url, init) => fetch(url, init) : undefined),
     clock: () => Date.now(),
     createDeadline: (ms) => AbortSignal.timeout(ms),
     flight: "separate",
   });
+  if (created.type === "malformed") return () => undefined;
+  const sources = new Map<string, KeySource | undefined>();
+  for (const { issuer } of configuration.authenticators) {
+    const own = created.keysFor(issuer.url);
+    const told = Object.hasOwn(registered, issuer.url) ? undefined : fromReport(reported[issuer.url]);
+    sources.set(issuer.url, own !== undefined && told !== undefined ? withFallback(own, told) : (own ?? told));
+  }
+  return (issuerUrl) => sources.get(issuerUrl);
+}
+
+function fromReport(set: PublicKeySet | undefined): KeySource | undefined {
+  if (set === undefined) return undefined;
+  const created = createStaticKeys(JSON.stringify(set));
+  return created.type === "created" ? created.keys : undefined;
 }
 
 /** `first`, and where it can be had from nowhere, `second`. */

@@ -7,7 +7,7 @@ import type { IncomingMessage } from "node:http";
 import { GatewayError } from "#core/errors.ts";
 import type { PublicKeySet } from "#core/gateway-api.ts";
 import type { AuthenticationConfiguration } from "#identity/configuration.ts";
-import { createRemoteKeys, createStaticKeys } from "#identity/keys.ts";
+import { createIssuerKeys } from "#identity/issuer-keys.ts";
 import type { FetchKeys } from "#identity/keys.ts";
 import type { KeySource } from "#identity/key-source.ts";
 
@@ -21,45 +21,35 @@ export interface IssuerKeysOptions {
 
 /** The keys of each issuer of the configuration. */
 export class IssuerKeys {
-  readonly #sources: ReadonlyMap<string, KeySource>;
+  /** The keys of one issuer, for a token door. */
+  readonly keysFor: (issuerUrl: string) => KeySource | undefined;
+  readonly #issuers: readonly string[];
 
-  /** @throws GatewayError CONFIGURATION_INVALID for a key set that is none */
+  /** @throws GatewayError CONFIGURATION_INVALID for key sets that are none */
   constructor(options: IssuerKeysOptions) {
-    this.#sources = new Map(options.configuration.authenticators.map(({ issuer }) => [issuer.url, openSource(issuer, options)]));
-  }
-
-  readonly keysFor = (issuerUrl: string): KeySource | undefined => this.#sources.get(issuerUrl);
-
-  /** Fetches what is due, and gives the public keys that are known: the gateway may not be able to fetch them itself. */
-  async report(): Promise<Readonly<Record<string, PublicKeySet>>> {
-    const known: [string, PublicKeySet][] = [];
-    for (const [issuer, source] of this.#sources) {
-      await source.refresh();
-      const text = source.exportKeys();
-      if (text !== undefined) known.push([issuer, JSON.parse(text)]);
-    }
-    return Object.fromEntries(known);
-  }
-}
-
-type Issuer = AuthenticationConfiguration["authenticators"][number]["issuer"];
-
-function openSource(issuer: Issuer, options: IssuerKeysOptions): KeySource {
-  const file = options.files[issuer.url];
-  if (file === undefined) {
-    return createRemoteKeys({
-      issuerUrl: issuer.url,
-      discoveryUrl: issuer.discoveryUrl,
-      fetch: fetchWith(issuer.certificateAuthority),
+    const created = createIssuerKeys(options.configuration, {
+      registered: new Map(Object.entries(options.files).map(([issuer, set]) => [issuer, JSON.stringify(set)])),
+      fetchFor: (issuer) => fetchWith(issuer.certificateAuthority),
       clock: options.clock,
       createDeadline: (ms) => AbortSignal.timeout(ms),
       flight: "shared",
     });
+    if (created.type === "malformed") throw new GatewayError("CONFIGURATION_INVALID", `--issuer-keys: ${created.problems.join("; ")}`);
+    this.keysFor = created.keysFor;
+    this.#issuers = options.configuration.authenticators.map(({ issuer }) => issuer.url);
   }
-  const created = createStaticKeys(JSON.stringify(file));
-  if (created.type === "malformed")
-    throw new GatewayError("CONFIGURATION_INVALID", `--issuer-keys, issuer ${issuer.url}: ${created.message}`);
-  return created.keys;
+
+  /** Fetches what is due, and gives the public keys that are known: the gateway may not be able to fetch them itself. */
+  async report(): Promise<Readonly<Record<string, PublicKeySet>>> {
+    const known: [string, PublicKeySet][] = [];
+    for (const issuer of this.#issuers) {
+      const source = this.keysFor(issuer);
+      await source?.refresh();
+      const text = source?.exportKeys();
+      if (text !== undefined) known.push([issuer, JSON.parse(text)]);
+    }
+    return Object.fromEntries(known);
+  }
 }
 
 /** A fetch over TLS that trusts the given authority instead of the system's, sends no credential and follows no redirect. */
