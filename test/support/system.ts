@@ -58,6 +58,12 @@ export interface AgentOptions {
   readonly arguments?: readonly string[];
   /** A key of its own instead of the cluster's. */
   readonly keyFile?: string;
+  /** Another place to join than the gateway. */
+  readonly gatewayUrl?: string;
+  /** PEM to trust instead of the gateway's authority. */
+  readonly gatewayCertificate?: string;
+  /** The line that says that it runs as wanted. */
+  readonly until?: RegExp;
 }
 
 export interface AgentFixture {
@@ -221,13 +227,13 @@ async function startAgent(start: AgentStart): Promise<AgentFixture> {
   const replica = agent.replica ?? "replica-1";
   const joinFile = join(folder, `join-${replica}.jwt`);
   await writeFile(joinFile, await start.join.token({ sub: agentSubject, aud: "sallyport", "kubernetes.io": { pod: { uid: replica } } }));
-  const caFile = join(gateway.folder, "ca.crt");
-  await writeFile(caFile, gateway.authority.certificate);
+  const caFile = join(folder, `ca-${replica}.crt`);
+  await writeFile(caFile, agent.gatewayCertificate ?? gateway.authority.certificate);
   const child = spawn(
     process.execPath,
     [
       "src/agent/main.ts",
-      ...["--gateway", gateway.url, "--cluster", start.name, "--authentication-config", start.authenticationFile],
+      ...["--gateway", agent.gatewayUrl ?? gateway.url, "--cluster", start.name, "--authentication-config", start.authenticationFile],
       ...[
         "--issuer-keys",
         start.keys,
@@ -244,7 +250,7 @@ async function startAgent(start: AgentStart): Promise<AgentFixture> {
   );
   const fixture = watchLines(child);
   await Promise.race([
-    fixture.waitFor(/"event":"ready"/),
+    fixture.waitFor(agent.until ?? /"event":"ready"/),
     once(child, "exit").then(() => Promise.reject(new Error(`the agent stopped:\n${fixture.lines.join("\n")}`))),
   ]);
   return fixture;

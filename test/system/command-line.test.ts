@@ -75,7 +75,10 @@ describe("the command line and the real gateway", () => {
     expect(added).toMatchObject({ code: 0 });
     expect(added.stdout).toMatch(/kind: Deployment/);
     expect(added.stdout).toMatch(/cluster-two/);
-    expect(await run(token, "cluster", "list", "-o", "name")).toMatchObject({ code: 0, stdout: expect.stringMatching(/^(cluster\/)?two$/m) });
+    expect(await run(token, "cluster", "list", "-o", "name")).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^(cluster\/)?two$/m),
+    });
     expect(await run(token, "cluster", "remove", "two", "--yes")).toMatchObject({ code: 0 });
     expect((await run(token, "cluster", "list", "-o", "name")).stdout).not.toMatch(/two/);
   });
