@@ -21,6 +21,21 @@ export const commandLine = defineConfig({
   },
 });
 
+/** The demo and the programs that it starts, each in one file: the sandbox's pods may read no other. */
+const demoPrograms = Object.entries({
+  demo: "src/cli/demo/main.ts",
+  "demo-issuer": "src/cli/demo/issuer-main.ts",
+  sandbox: "src/sandbox/main.ts",
+  "sandbox-program": "src/sandbox/programs/main.ts",
+}).map(([name, entry]) =>
+  defineConfig({
+    input: { [name]: entry },
+    platform: "node",
+    external: [...optionalNative, "rolldown"],
+    output: { dir: "dist", format: "esm", entryFileNames: "[name].js", codeSplitting: false },
+  }),
+);
+
 export const gateway = defineConfig({
   input: { main: "workers/main.ts" },
   platform: "neutral",
@@ -29,4 +44,4 @@ export const gateway = defineConfig({
   output: { dir: "dist/worker", format: "esm", entryFileNames: "[name].js", codeSplitting: false },
 });
 
-export default [commandLine, gateway];
+export default [commandLine, ...demoPrograms, gateway];
