@@ -32,6 +32,8 @@ export interface ClusterOptions {
   readonly apiserverFlags?: readonly string[];
   /** Names for which the cluster's DNS gives this machine's address, such as the gateway's. */
   readonly hostNames?: readonly string[];
+  /** Options that depend on this machine's address on the cluster's network, which is known only once the cluster has claimed one. */
+  readonly atHost?: (hostAddress: string) => Pick<ClusterOptions, "authenticationConfiguration">;
 }
 
 /** One of the cluster's apiservers. The first also serves the cluster's own programs, so tests of failure kill another. */
@@ -52,12 +54,13 @@ const apiserverPort = 6443;
 const loopback = "127.0.0.1";
 
 /** Starts a cluster and waits until its apiservers and nodes are ready. Whoever starts it stops it. */
-export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
+export async function startCluster(given: ClusterOptions = {}): Promise<Cluster> {
   assertClusterBuilt();
   await removeAbandonedClusters();
-  const nodes = options.nodes ?? 2;
-  const apiservers = options.apiservers ?? 2;
+  const nodes = given.nodes ?? 2;
+  const apiservers = given.apiservers ?? 2;
   const network = nodes === 0 ? undefined : await claimNetwork(nodes, apiservers);
+  const options = { ...given, ...given.atHost?.(network?.hostAddress ?? loopback) };
   const folder = createClusterFolder(network);
   const cluster = new Cluster(folder, network, await planControlPlane(folder, network, options));
   try {
