@@ -177,7 +177,7 @@ async function registerCluster(gateway: GatewayFixture, options: ClusterOptions)
   const { name } = options;
   const audience = options.audience ?? `cluster-${name}`;
   const users = await createTestIssuer(`https://users.example/${name}`);
-  const join_ = await createTestIssuer(`https://kubernetes.example/${name}`);
+  const joining = await createTestIssuer(`https://kubernetes.example/${name}`);
   const configuration = (options.configuration ?? ((issuer) => authenticationConfiguration(issuer, audience, "oidc:")))(
     users.url,
     audience,
@@ -186,7 +186,7 @@ async function registerCluster(gateway: GatewayFixture, options: ClusterOptions)
     name,
     authenticationConfiguration: configuration,
     issuerKeys: { [users.url]: users.keySet },
-    join: { issuer: join_.url, jwks: join_.keySet, audience: "sallyport", subject: agentSubject },
+    join: { issuer: joining.url, jwks: joining.keySet, audience: "sallyport", subject: agentSubject },
     allowSharedAudience: false,
   });
   const token = await gateway.admin.token({ sub: "root", aud: "sallyport-admin", groups: ["admins"] });
@@ -204,10 +204,10 @@ async function registerCluster(gateway: GatewayFixture, options: ClusterOptions)
     name,
     users,
     audience,
-    join: join_,
+    join: joining,
     authenticationFile,
     token: (subject, claims = {}, lifetimeSeconds = 3600) => users.token({ sub: subject, aud: audience, ...claims }, lifetimeSeconds),
-    startAgent: async (agent) => startAgent({ gateway, name, folder, keyFile, authenticationFile, keys, join: join_, agent }),
+    startAgent: async (agent) => startAgent({ gateway, name, folder, keyFile, authenticationFile, keys, join: joining, agent }),
   };
 }
 

@@ -30,7 +30,8 @@ export async function startCluster(): Promise<ScriptedCluster> {
     authorizations.push(request.headers.authorization);
     const path = request.url?.split("?")[0] ?? "";
     const type = contentTypes[path] ?? "application/json";
-    const isAccepted = request.headers.accept?.includes(type) ?? true;
+    const wanted = request.headers.accept ?? "*/*";
+    const isAccepted = wanted.includes(type) || wanted.includes("*/*");
     const answer = isAccepted ? (answers.get(path) ?? { status: 404, body: {} }) : { status: 406, body: {} };
     response.writeHead(answer.status, { "content-type": type });
     response.end(JSON.stringify(answer.body));
