@@ -1,5 +1,6 @@
 /** The agent: one small program in the cluster, outbound connections only. This file reads its configuration, starts its role and stops it. */
 import { randomUUID } from "node:crypto";
+import { setFlagsFromString } from "node:v8";
 import { errorTable, toGatewayError } from "#core/errors.ts";
 import { openClusterAccess } from "./cluster-access.ts";
 import { agentUsage, readConfig } from "./config.ts";
@@ -26,6 +27,9 @@ switch (result.type) {
 }
 
 async function run(config: AgentConfig): Promise<void> {
+  // Bytes on their way are memory outside of the JavaScript heap, and V8 begins a full collection for every few tens of MB of it. Counted
+  // together with the heap they are collected a third as often: half the CPU time of a bulk stream, for some 50 MB. (Node 24, V8 13.6)
+  setFlagsFromString("--external-memory-accounted-in-global-limit");
   const access = await openClusterAccess(config, (reason) => void stop(1, reason));
   const role = new TunnelRole(config, access);
   role.start();

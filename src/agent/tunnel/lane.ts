@@ -18,6 +18,7 @@ import type { LaneEvent } from "#core/tunnel/multiplexer.ts";
 import { encodePayload, joinStatement, parseEdgeHello, parseOpen } from "#core/tunnel/payload.ts";
 import type { OpenPayload } from "#core/tunnel/payload.ts";
 import type { StreamEnd } from "#core/tunnel/stream.ts";
+import { MessageBuffers } from "./message-buffers.ts";
 import { highWaterBytes, TunnelStream } from "./tunnel-stream.ts";
 import type { LaneHooks } from "./tunnel-stream.ts";
 
@@ -63,6 +64,7 @@ export interface LaneOptions {
 export class Lane {
   readonly #options: LaneOptions;
   readonly #multiplexer: Multiplexer;
+  readonly #buffers: MessageBuffers;
   readonly #streams = new Map<StreamEnd, TunnelStream>();
   /** Streams with bytes that wait, and streams that may be over once what is queued was sent: so that no flush walks all streams. */
   readonly #waiting = new Set<TunnelStream>();
@@ -83,7 +85,9 @@ export class Lane {
   /** @param token the join token for this connection */
   constructor(options: LaneOptions, token: string) {
     this.#options = options;
-    this.#multiplexer = new Multiplexer({ role: "agent", batchBytes: options.kind === "bulk" ? batchBytes : interactiveBatchBytes });
+    const batch = options.kind === "bulk" ? batchBytes : interactiveBatchBytes;
+    this.#buffers = new MessageBuffers(2 * batch);
+    this.#multiplexer = new Multiplexer({ role: "agent", batchBytes: batch, allocate: (bytes) => this.#buffers.take(bytes) });
     const { certificateAuthority, url } = options.target;
     this.#socket = new WebSocket(url, [...offeredProtocols()], {
       perMessageDeflate: false,
@@ -246,7 +250,10 @@ export class Lane {
     while (socket.bufferedAmount < laneBufferBytes) {
       const message = this.#multiplexer.nextMessage();
       if (message === undefined) break;
-      socket.send(message, this.#afterSend);
+      socket.send(message, () => {
+        this.#buffers.give(message);
+        this.#afterSend();
+      });
     }
     for (const end of this.#ending) if (end.isClosed) this.#release(end);
   }

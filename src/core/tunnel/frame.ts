@@ -156,13 +156,20 @@ export function frameBytes(frame: Frame): number {
   return frameHeaderBytes + payloadBytes(frame);
 }
 
+/** Gives a message's bytes: new ones, or ones that nobody uses any more. */
+export type Allocate = (bytes: number) => Uint8Array<ArrayBuffer>;
+
 /** Encodes frames into one message. */
-export function encodeFrames(frames: readonly Frame[]): Uint8Array<ArrayBuffer> {
-  const message = new Uint8Array(frames.reduce((sum, frame) => sum + frameBytes(frame), 0));
-  const view = new DataView(message.buffer);
+export function encodeFrames(frames: readonly Frame[], allocate: Allocate = allocateNew): Uint8Array<ArrayBuffer> {
+  const message = allocate(frames.reduce((sum, frame) => sum + frameBytes(frame), 0));
+  const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
   let offset = 0;
   for (const frame of frames) offset = writeFrame(frame, message, view, offset);
   return message;
+}
+
+function allocateNew(bytes: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(bytes);
 }
 
 function invalid(reason: string): { readonly type: "invalid"; readonly reason: string } {

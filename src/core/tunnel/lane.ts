@@ -3,7 +3,7 @@
  * starves another. Frames are batched, because the far side pays for messages and not for bytes.
  */
 import { encodeFrames, frameBytes } from "./frame.ts";
-import type { Frame } from "./frame.ts";
+import type { Allocate, Frame } from "./frame.ts";
 import { frameHeaderBytes, maxMessageBytes } from "./limits.ts";
 import type { StreamEnd } from "./stream.ts";
 
@@ -13,12 +13,14 @@ const turnBytes = 16 << 10;
 /** The outgoing side of a lane. */
 export class LaneSender {
   readonly #batchBytes: number;
+  readonly #allocate: Allocate | undefined;
   #control: Frame[] = [];
   readonly #ready = new Set<StreamEnd>();
 
   /** @param batchBytes messages are filled up to this size */
-  constructor(batchBytes: number) {
+  constructor(batchBytes: number, allocate?: Allocate) {
     this.#batchBytes = batchBytes;
+    this.#allocate = allocate;
   }
 
   get isEmpty(): boolean {
@@ -51,7 +53,7 @@ export class LaneSender {
       this.#ready.delete(stream); // and to the back of the line, which the loop reaches again when it has more to send
       if (stream.isSendable) this.#ready.add(stream);
     }
-    return frames.length === 0 ? undefined : encodeFrames(frames);
+    return frames.length === 0 ? undefined : encodeFrames(frames, this.#allocate);
   }
 
   #takeControl(): Frame[] {

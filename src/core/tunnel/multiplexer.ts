@@ -3,7 +3,7 @@
  * comes to the edge, a frame for a stream that was never opened, or one that its stream forbids is a broken or hostile peer.
  */
 import { decodeFrames } from "./frame.ts";
-import type { Frame, ResetCode } from "./frame.ts";
+import type { Allocate, Frame, ResetCode } from "./frame.ts";
 import { LaneSender } from "./lane.ts";
 import { maxStreamsPerLane } from "./limits.ts";
 import { StreamEnd } from "./stream.ts";
@@ -25,6 +25,8 @@ export interface MultiplexerOptions {
   readonly batchBytes: number;
   /** Largest number of streams at once. */
   readonly maxStreams?: number;
+  /** Where messages are written; new memory for each unless given. */
+  readonly allocate?: Allocate;
 }
 
 /** One end of a lane. */
@@ -40,7 +42,7 @@ export class Multiplexer {
   constructor(options: MultiplexerOptions) {
     this.#role = options.role;
     this.#maxStreams = options.maxStreams ?? maxStreamsPerLane;
-    this.#sender = new LaneSender(options.batchBytes);
+    this.#sender = new LaneSender(options.batchBytes, options.allocate);
   }
 
   get streamCount(): number {
