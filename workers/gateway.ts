@@ -2,6 +2,7 @@
 import { parseClusterName } from "#core/brand.ts";
 import type { ClusterName } from "#core/brand.ts";
 import type { AuditLog } from "./audit.ts";
+import type { HeaderPairs } from "#core/kube/headers.ts";
 import type { AdminDoor } from "./auth/admin-door.ts";
 import type { ClusterBook } from "./auth/cluster-book.ts";
 
@@ -20,6 +21,8 @@ export interface ClusterPlace {
   readonly target: string;
   /** What the client calls this API's origin: redirects may name it. */
   readonly origin: string;
+  /** What stands before the API's own paths: `/k/<cluster>`, or nothing where the cluster has a host of its own. */
+  readonly prefix: string;
 }
 
 const prefix = "/k/";
@@ -29,13 +32,22 @@ export function placeOf(url: URL, env: Env): ClusterPlace | undefined {
   const domain = env.CLUSTER_DOMAIN === "" ? undefined : `.${env.CLUSTER_DOMAIN.toLowerCase()}`;
   const host = url.hostname.toLowerCase();
   if (domain !== undefined && host.endsWith(domain)) {
-    return { cluster: parseClusterName(host.slice(0, -domain.length)), target: url.pathname + url.search, origin: url.origin };
+    return { cluster: parseClusterName(host.slice(0, -domain.length)), target: url.pathname + url.search, origin: url.origin, prefix: "" };
   }
   if (!url.pathname.startsWith(prefix)) return undefined;
   const rest = url.pathname.slice(prefix.length);
   const slash = rest.indexOf("/");
   const name = slash === -1 ? rest : rest.slice(0, slash);
-  return { cluster: parseClusterName(name), target: (slash === -1 ? "/" : rest.slice(slash)) + url.search, origin: url.origin };
+  const target = (slash === -1 ? "/" : rest.slice(slash)) + url.search;
+  return { cluster: parseClusterName(name), target, origin: url.origin, prefix: `${prefix}${name}` };
+}
+
+/** An answer's headers with a redirect to a path of the apiserver made one to the same path behind the cluster's prefix. */
+export function withPrefixedLocation(place: ClusterPlace, headers: HeaderPairs): HeaderPairs {
+  return headers.map(([name, value]) => {
+    const isPath = name.toLowerCase() === "location" && /^\/(?![/\\])/.test(value);
+    return isPath ? [name, place.prefix + value] : [name, value];
+  });
 }
 
 /** The URL of a cluster's API, as kubeconfigs use it. */

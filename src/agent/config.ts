@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { parseClusterName } from "#core/brand.ts";
 import type { ClusterName } from "#core/brand.ts";
 import { parseAuthenticationConfiguration } from "#identity/configuration.ts";
+import { defaultStreamsPerUser } from "./requests/user-limits.ts";
 import type { AuthenticationConfiguration } from "#identity/configuration.ts";
 
 /** Where the cluster's key pair is: the Secret `namespace/name`, or a file for an agent outside a cluster. */
@@ -28,6 +29,8 @@ export interface AgentConfig {
   readonly apiservers: readonly string[];
   /** PEM. */
   readonly gatewayCa: string | undefined;
+  /** Watches and streams that one user may have open at once. */
+  readonly streamsPerUser: number;
   readonly replica: string;
   readonly node: string;
 }
@@ -50,6 +53,7 @@ export const agentUsage = `sallyport agent: joins this cluster to a gateway; out
   --context NAME                the kubeconfig's context
   --apiserver URL               an apiserver's address; repeatable              [found in the cluster]
   --gateway-ca FILE             PEM to trust for the gateway instead of the system's
+  --max-streams-per-user N      watches and streams of one user at once         [2000]
   --roles ROLES                 what this agent does                            [tunnel]
 `;
 
@@ -67,6 +71,7 @@ const flags = {
   apiserver: { type: "string", multiple: true },
   "gateway-ca": { type: "string" },
   roles: { type: "string" },
+  "max-streams-per-user": { type: "string" },
   replica: { type: "string" },
   help: { type: "boolean" },
 } as const;
@@ -109,7 +114,14 @@ function readOptional(values: Flags, problems: string[]): Omit<AgentConfig, keyo
     joinTokenFile: values["join-token-file"] ?? "/var/run/secrets/sallyport/join/token",
     kubeconfig: values.kubeconfig === undefined ? undefined : { path: values.kubeconfig, context: values.context },
     apiservers: values.apiserver ?? [],
+    streamsPerUser: readCount(values["max-streams-per-user"], defaultStreamsPerUser, problems),
   };
+}
+
+function readCount(text: string | undefined, fallback: number, problems: string[]): number {
+  if (text === undefined) return fallback;
+  if (!/^[1-9]\d{0,5}$/.test(text)) problems.push(`--max-streams-per-user ${text}: give a number from 1 to 999999`);
+  return Number(text);
 }
 
 function parseFlags(args: readonly string[], problems: string[]) {

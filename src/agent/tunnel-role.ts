@@ -10,6 +10,7 @@ import type { HandlerOptions } from "./requests/admitted.ts";
 import { handleStream } from "./requests/handler.ts";
 import { RequestRecorder } from "./requests/record.ts";
 import { Sessions } from "./requests/sessions.ts";
+import { UserLimits } from "./requests/user-limits.ts";
 import { Tunnel } from "./tunnel/tunnel.ts";
 import type { TunnelState } from "./tunnel/tunnel.ts";
 import { createWebSocketPeer } from "./websocket/peer.ts";
@@ -84,6 +85,7 @@ export class TunnelRole {
       reviews: new AccessReviews(api, systemClock),
       authorization: () => credentials.authorization(),
       sessions: this.#sessions,
+      limits: new UserLimits(this.#config.streamsPerUser, Date.now),
       recorder: this.#recorder,
       createWebSocket: (socket, head, protocol) => createWebSocketPeer({ socket, head, protocol, clock: systemClock, mask: "random" }),
       onDroppedGroups: (count) => {

@@ -163,7 +163,7 @@ describe("headers that would change what the apiserver believes", () => {
     const request = (await head("", lines)).with(0, "POST /k/one/api/v1/namespaces/web/pods HTTP/1.1");
     const answer = await rawAsk(system.gateway, request, "2\r\n{}\r\n0\r\nImpersonate-User: admin\r\n\r\n");
     expect([200, 400]).toContain(answer?.status);
-    expect(system.apiserver.seen.map((seen) => identityOf(seen)).filter((lines) => lines.length !== 1)).toEqual([]);
+    expect(system.apiserver.seen.map((seen) => identityOf(seen)).filter((found) => found.length !== 1)).toEqual([]);
     expect(system.apiserver.bytes()).not.toContain("admin");
   });
 

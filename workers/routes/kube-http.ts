@@ -10,6 +10,7 @@ import { UserStream } from "#workers/hub/user-stream.ts";
 import { DiscoveryCapture } from "./discovery.ts";
 import { Expiry } from "./expiry.ts";
 import type { KubeCall } from "./kube.ts";
+import { withPrefixedLocation } from "#workers/gateway.ts";
 import { hubOf } from "#workers/hub/stubs.ts";
 
 /** Statuses that never have a body (RFC 9110 sections 15.3.5, 15.4.5). */
@@ -91,7 +92,7 @@ function respond(call: KubeCall, user: UserStream, head: HeadPayload, hubMs: num
     expiry.stop();
     call.audit.end({ status: head.status, reason: "completed", bytes: 0 });
   }
-  const headers = responseHeaders(sanitized.headers, isEmpty || body instanceof Uint8Array);
+  const headers = responseHeaders(withPrefixedLocation(call.place, sanitized.headers), isEmpty || body instanceof Uint8Array);
   headers.append("Server-Timing", serverTiming(call, head, hubMs));
   headers.set("Audit-ID", call.audit.id);
   if (isLongRunning(call.request)) {

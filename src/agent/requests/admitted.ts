@@ -10,6 +10,7 @@ import type { VerifiedToken } from "#identity/token-verdict.ts";
 import type { AccessReviews, Apiservers, WebSocketPeer } from "./ports.ts";
 import type { RequestEnd, RequestRecorder } from "./record.ts";
 import type { Sessions } from "./sessions.ts";
+import type { UserLimits } from "./user-limits.ts";
 
 export interface HandlerOptions {
   readonly cluster: string;
@@ -21,6 +22,7 @@ export interface HandlerOptions {
   /** The agent's own Authorization value; undefined when it authenticates by client certificate. */
   readonly authorization: () => Promise<string | undefined>;
   readonly sessions: Sessions;
+  readonly limits: UserLimits;
   readonly recorder: RequestRecorder;
   readonly createWebSocket: (socket: Duplex, head: Uint8Array, protocol: string | undefined) => WebSocketPeer;
   /** Groups dropped by the allow-list are counted here. */

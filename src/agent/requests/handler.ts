@@ -15,7 +15,7 @@ import { errorTable } from "#core/errors.ts";
 import type { OpenPayload } from "#core/tunnel/payload.ts";
 import type { TunnelStream } from "#agent/tunnel/tunnel-stream.ts";
 import type { AdmittedRequest, HandlerOptions } from "./admitted.ts";
-import type { RequestRecord } from "./record.ts";
+import type { RequestEnd, RequestRecord } from "./record.ts";
 import { forwardHttp } from "./forward-http.ts";
 import { forwardWebSocket } from "./forward-websocket.ts";
 
@@ -23,12 +23,21 @@ import { forwardWebSocket } from "./forward-websocket.ts";
 export async function handleStream(options: HandlerOptions, open: OpenPayload, stream: TunnelStream): Promise<void> {
   const record = options.recorder.begin(open);
   const abort = new AbortController();
+  let leave: () => void = () => undefined;
   try {
-    const admitted = await admit(options, open, record);
+    const request = await admit(options, open, record);
+    const leaveUser = options.limits.enter(request.token, request.longRunning);
+    leave = leaveUser;
+    const ended = (end: RequestEnd) => {
+      leaveUser();
+      record.end(end);
+    };
+    const admitted = { ...request, record: { end: ended } };
     record.admit(admitted);
     if (open.kind === "websocket") await forwardWebSocket(options, admitted, stream, abort);
     else await forwardHttp(options, admitted, stream, abort);
   } catch (thrown) {
+    leave();
     const error = toGatewayError(thrown);
     record.end({ status: errorTable[error.code].status, reason: error.code, bytesIn: stream.receivedBytes, bytesOut: stream.sentBytes });
     if (error.code === "INTERNAL") options.recorder.fault(error);
@@ -51,6 +60,7 @@ function sendFailure(stream: TunnelStream, error: GatewayError): void {
       ["Content-Type", "application/json"],
       ["Cache-Control", "no-store"],
       ["Warning", warningHeader(failureSentence(error.code, error.message))],
+      ...(errorTable[error.code].status === 429 ? [["Retry-After", "1"] as const] : []),
     ],
     timing: { verifyMs: 0, upstreamMs: 0 },
   });

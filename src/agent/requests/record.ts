@@ -61,7 +61,11 @@ export class RequestRecorder {
   }
 
   begin(open: OpenPayload): RequestRecord {
-    return new RequestRecord(open, () => this.#clock.now(), (input) => this.#add(input));
+    return new RequestRecord(
+      open,
+      () => this.#clock.now(),
+      (input) => this.#add(input),
+    );
   }
 
   /** Writes a fault of ours, which no user is told in full. */
