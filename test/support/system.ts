@@ -36,6 +36,10 @@ export interface GatewayFixture {
 export interface ClusterOptions {
   readonly name: string;
   readonly audience?: string;
+  /** The users' issuer; one that cannot be reached without. */
+  readonly users?: TestIssuer;
+  /** Whether gateway and agent are given the issuer's keys, or must get them themselves. */
+  readonly keys?: "registered" | "fetched";
   /** An AuthenticationConfiguration of its own, made from the issuer's URL and the audience. */
   readonly configuration?: (issuer: string, audience: string) => string;
 }
@@ -176,7 +180,8 @@ export async function ask(
 async function registerCluster(gateway: GatewayFixture, options: ClusterOptions): Promise<ClusterFixture> {
   const { name } = options;
   const audience = options.audience ?? `cluster-${name}`;
-  const users = await createTestIssuer(`https://users.example/${name}`);
+  const users = options.users ?? (await createTestIssuer(`https://users.example/${name}`));
+  const knownKeys = options.keys === "fetched" ? {} : { [users.url]: users.keySet };
   const joining = await createTestIssuer(`https://kubernetes.example/${name}`);
   const configuration = (options.configuration ?? ((issuer) => authenticationConfiguration(issuer, audience, "oidc:")))(
     users.url,
@@ -185,7 +190,7 @@ async function registerCluster(gateway: GatewayFixture, options: ClusterOptions)
   const body = JSON.stringify({
     name,
     authenticationConfiguration: configuration,
-    issuerKeys: { [users.url]: users.keySet },
+    issuerKeys: knownKeys,
     join: { issuer: joining.url, jwks: joining.keySet, audience: "sallyport", subject: agentSubject },
     allowSharedAudience: false,
   });
@@ -197,7 +202,7 @@ async function registerCluster(gateway: GatewayFixture, options: ClusterOptions)
   const authenticationFile = join(folder, "authentication.yaml");
   await writeFile(authenticationFile, configuration);
   const keys = join(folder, "issuer-keys.json");
-  await writeFile(keys, JSON.stringify({ [users.url]: users.keySet }));
+  await writeFile(keys, JSON.stringify(knownKeys));
   const keyFile = join(folder, "key.jwk");
   await writeFile(keyFile, JSON.stringify(generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" })), { mode: 0o600 });
   return {

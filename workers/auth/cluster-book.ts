@@ -13,6 +13,9 @@ import type { RegistryStub } from "#workers/hub/stubs.ts";
 /** How long a record is believed: the time within which a removed cluster stops working at every isolate. */
 const recordMs = 5_000;
 
+/** How soon a record is read again when it seems to lack a key: a stranger's tokens must not read the registry at will. */
+const hurriedRecordMs = 1_000;
+
 /** Names remembered at once, unknown ones too: a scan of names must not fill the memory. */
 const maxClusters = 2_000;
 
@@ -33,8 +36,17 @@ export class ClusterBook {
 
   /** The cluster of this name, or undefined when none is registered. */
   async find(registry: RegistryStub, name: ClusterName): Promise<KnownCluster | undefined> {
+    return this.#find(registry, name, recordMs);
+  }
+
+  /** The cluster as it is registered now, for a token whose key was not known: its agent may have reported one since. */
+  async findAgain(registry: RegistryStub, name: ClusterName): Promise<KnownCluster | undefined> {
+    return this.#find(registry, name, hurriedRecordMs);
+  }
+
+  async #find(registry: RegistryStub, name: ClusterName, believedMs: number): Promise<KnownCluster | undefined> {
     const entry = this.#entries.get(name);
-    if (entry !== undefined && Date.now() - entry.atMs < recordMs) return entry.cluster;
+    if (entry !== undefined && Date.now() - entry.atMs < believedMs) return entry.cluster;
     const record = await registry.get(name);
     const text = record === undefined ? undefined : JSON.stringify(record);
     const cluster = entry !== undefined && entry.text === text ? entry.cluster : knowCluster(record);

@@ -92,13 +92,26 @@ async function authenticate(gateway: Gateway, place: ClusterPlace, headers: Head
   const credentials = parseCredentials(headers);
   if (credentials.type === "invalid") throw new GatewayError(credentials.code, credentials.message);
   if (credentials.type === "none") throw new GatewayError("NOT_SIGNED_IN", "the request carries no bearer token");
-  const registry = registryOf(gateway.env);
-  const cluster = place.cluster === undefined ? undefined : await gateway.clusters.find(registry, place.cluster);
-  if (cluster === undefined) throw new GatewayError("CLUSTER_UNKNOWN", "no cluster of this name is registered here");
-  const token: TokenVerdict = cluster.door.verifyCached(credentials.token) ?? (await cluster.door.verify(credentials.token));
+  const { cluster, token } = await verifyAtDoor(gateway, place, credentials.token);
   if (token.type === "refused") throw new GatewayError(token.reason === "token-expired" ? "TOKEN_EXPIRED" : "TOKEN_INVALID", token.message);
   audit.verified(token);
   return { cluster, token, bearer: credentials.token, protocols: credentials.protocols };
+}
+
+/** The token's verdict at the cluster's door; a key that is not known is looked for once more among what the cluster's agent reported. */
+async function verifyAtDoor(
+  gateway: Gateway,
+  place: ClusterPlace,
+  bearer: string,
+): Promise<{ readonly cluster: KnownCluster; readonly token: TokenVerdict }> {
+  const registry = registryOf(gateway.env);
+  const name = place.cluster;
+  const cluster = name === undefined ? undefined : await gateway.clusters.find(registry, name);
+  if (name === undefined || cluster === undefined) throw new GatewayError("CLUSTER_UNKNOWN", "no cluster of this name is registered here");
+  const token = cluster.door.verifyCached(bearer) ?? (await cluster.door.verify(bearer));
+  if (token.type === "verified" || (token.reason !== "key-unknown" && token.reason !== "keys-unavailable")) return { cluster, token };
+  const newer = (await gateway.clusters.findAgain(registry, name)) ?? cluster;
+  return { cluster: newer, token: newer === cluster ? token : await newer.door.verify(bearer) };
 }
 
 /** The client's headers as byte strings, names in lower case; a runtime that decoded UTF-8 is undone. */
