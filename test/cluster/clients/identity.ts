@@ -26,6 +26,7 @@ interface UserInfo {
 /** An Event of audit.k8s.io/v1, as far as the tests look. */
 interface AuditEvent {
   readonly auditID: string;
+  readonly stage: string;
   readonly verb: string;
   readonly requestURI: string;
   readonly user: UserInfo;
@@ -100,7 +101,7 @@ export function identityTests(system: () => GatewaySystem): void {
     });
     const id = String(answer.headers["audit-id"]);
     expect(id).not.toBe("forged");
-    const event = await auditOf(({ auditID }) => auditID === id);
+    const event = await auditOf(({ auditID, stage }) => auditID === id && stage === "ResponseComplete");
     expect(event).toMatchObject({
       verb: "list",
       user: { username: "system:serviceaccount:sallyport-system:sallyport-agent" },

@@ -79,8 +79,17 @@ function registration(system: GatewaySystem, cluster: Cluster, folder: string, a
   writeFileSync(configuration, authenticationConfiguration(system.provider.url, audienceName, system.authorityPem));
   const manifests = path.join(folder, `agent-${audienceName}.yaml`);
   return [
-    ...["--authentication-config", configuration, "--kubeconfig", cluster.adminKubeconfig, "--manifests", manifests, "--overwrite"],
-    ...["--allow-group", `${prefix}developers`, "--login-client-id", audienceOf(audienceName)],
+    "--authentication-config",
+    configuration,
+    "--kubeconfig",
+    cluster.adminKubeconfig,
+    "--manifests",
+    manifests,
+    "--overwrite",
+    "--allow-group",
+    `${prefix}developers`,
+    "--login-client-id",
+    audienceOf(audienceName),
   ];
 }
 
@@ -107,10 +116,29 @@ async function startOutsideAgent(system: GatewaySystem, { cluster, folder, name 
   writeFileSync(joinFile, await makeToken(`--audience=${gatewayUrl}/clusters/${name}`), { mode: 0o600 });
   const kubeconfig = cluster.kubeconfigFor(`agent-${name}`, { type: "token", token: (await makeToken()).trim() });
   const { program, args } = withHosts(system.hostsFile, [
-    ...["sh", "-c", 'exec "$@" 2>&1', "agent", process.execPath, "dist/sallyport.js", "agent"],
-    ...["--gateway", gatewayUrl, "--gateway-ca", path.join(system.folder, "ca.crt"), "--cluster", name, "--kubeconfig", kubeconfig],
-    ...["--authentication-config", path.join(folder, `authentication-${otherClusterName}.yaml`), "--allow-group", `${prefix}developers`],
-    ...["--join-token-file", joinFile, "--key-file", path.join(folder, "key.jwk")],
+    "sh",
+    "-c",
+    'exec "$@" 2>&1',
+    "agent",
+    process.execPath,
+    "dist/sallyport.js",
+    "agent",
+    "--gateway",
+    gatewayUrl,
+    "--gateway-ca",
+    path.join(system.folder, "ca.crt"),
+    "--cluster",
+    name,
+    "--kubeconfig",
+    kubeconfig,
+    "--authentication-config",
+    path.join(folder, `authentication-${otherClusterName}.yaml`),
+    "--allow-group",
+    `${prefix}developers`,
+    "--join-token-file",
+    joinFile,
+    "--key-file",
+    path.join(folder, "key.jwk"),
   ]);
   const agent = new LineReader("sallyport agent", startCommand(program, args), (text) => text);
   system.onStart(agent);
