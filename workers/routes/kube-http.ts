@@ -42,11 +42,12 @@ async function openStream(
   body: ReadableStream<Uint8Array> | null,
 ): Promise<{ user: UserStream; head: HeadPayload }> {
   const hub = hubOf(call.gateway.env, call.open.cluster);
+  const hasLength = call.open.headers.some(([name]) => name === "content-length");
   for (let attempt = 1; ; attempt++) {
     const user = new UserStream({ hub, open: call.open, wholeBody: whole });
     const abort = () => user.fail("CANCELLED", "the client has gone", "CANCEL");
     call.signal.addEventListener("abort", abort);
-    if (whole === undefined && body !== null) call.gateway.context.waitUntil(sendBody(user, body));
+    if (whole === undefined && body !== null) call.gateway.context.waitUntil(sendBody(user, body, hasLength));
     else if (whole === undefined) user.finish();
     try {
       return { user, head: await user.open() };
@@ -64,11 +65,22 @@ function isReading(method: string): boolean {
   return method === "GET" || method === "HEAD";
 }
 
-async function sendBody(user: UserStream, body: ReadableStream<Uint8Array>): Promise<void> {
+/** Bytes of an upload that are read at once: iterating over a body gives 4 KiB pieces, and the tunnel pays for each. */
+const uploadPieceBytes = 64 << 10;
+
+/** Bytes of an upload that may wait for the agent's credit while the next ones are read. */
+const uploadAheadBytes = 256 << 10;
+
+/** @param hasLength the client has said how much it will send, so waiting for a whole piece keeps nothing from the apiserver that it could answer */
+async function sendBody(user: UserStream, body: ReadableStream<Uint8Array>, hasLength: boolean): Promise<void> {
+  const reader = body.getReader({ mode: "byob" });
   try {
-    for await (const chunk of body) {
-      user.write(chunk, { messageEnd: false, text: false });
-      await user.drained();
+    for (;;) {
+      const piece = new Uint8Array(uploadPieceBytes);
+      const { value, done } = hasLength ? await reader.readAtLeast(uploadPieceBytes, piece) : await reader.read(piece);
+      if (value !== undefined && value.length > 0) user.write(value, { messageEnd: false, text: false });
+      if (done) break;
+      if (user.queuedBytes >= uploadAheadBytes) await user.drained();
     }
     user.finish();
   } catch {
