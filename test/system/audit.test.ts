@@ -75,7 +75,7 @@ describe("an audit event", () => {
   ])("is one bounded line of JSON: %s", async (_name, headers, path) => {
     const answer = await ask(system.gateway, path, {
       token: await system.cluster.token("alice"),
-      headers: headers as Record<string, string>,
+      headers,
     }).catch(() => undefined);
     const auditId = String(answer?.headers["audit-id"]);
     if (answer?.status === 200) {

@@ -105,6 +105,18 @@ describe("a HELLO", () => {
     expect(await lane.closed).toMatchObject({ code: 4403, reason: expect.stringContaining("signature") });
   });
 
+  test("with a second key is refused even while the first one is being verified", async () => {
+    const lanes = await Promise.all([1, 2, 3, 4].map(async () => mustOpenLane(gateway, { token: await joinToken(two), cluster: "two" })));
+    await Promise.all(lanes.map(async (lane) => lane.nonce()));
+    const outcomes = await Promise.all(
+      lanes.map(async (lane, index) =>
+        lane.join({ key: createAgentKey(), cluster: "two", lane: index % 2 === 0 ? "interactive" : "bulk" }),
+      ),
+    );
+    expect(outcomes.filter((outcome) => outcome === "joined")).toHaveLength(1);
+    for (const lane of lanes) lane.socket.terminate();
+  });
+
   test("of the same replica replaces the older connection", async () => {
     const older = await joined("pod-7");
     const newer = await joined("pod-7");

@@ -227,13 +227,11 @@ export class ClusterHub extends DurableObject<Env> {
     const { claims, nonce } = lane.attachment;
     lane.isJoining = true;
     const verdict = await verifyJoin({ message, claims, nonce, pinned: this.#book.pinnedKey(claims.cluster), parse: parseAgentHello });
-    if (verdict.type === "refused") {
-      this.#alarm(lane, verdict.reason);
-      lane.socket.close(4403, verdict.reason);
-      return;
-    }
+    if (verdict.type === "refused") return this.#refuse(lane, verdict.reason);
     const { hello } = verdict;
     this.#book.pin(claims.cluster, hello.key);
+    // Another key may have been pinned while this one was verified.
+    if (this.#book.pinnedKey(claims.cluster) !== hello.key) return this.#refuse(lane, "another key is pinned for this cluster");
     for (const older of this.#lanes.values()) {
       if (older !== lane && older.attachment.joined?.replica === hello.replica && older.attachment.joined.lane === hello.lane) {
         this.#dropLane(older.socket, 4409, "replaced by a newer connection of the same replica");
@@ -246,6 +244,11 @@ export class ClusterHub extends DurableObject<Env> {
     this.#board.addLane(lane);
     this.#book.seen(Date.now());
     lane.socket.send(encodeFrames([{ type: "status", payload: encodePayload({ joined: true }) }]));
+  }
+
+  #refuse(lane: LaneSocket, reason: string): void {
+    this.#alarm(lane, reason);
+    lane.socket.close(4403, reason);
   }
 
   #fromLink(link: HubLink, message: Uint8Array): void {
