@@ -112,6 +112,8 @@ function kubeletConfiguration({ folder, network }: NodeOptions, node: NodePlan):
     tlsPrivateKeyFile: pki(`${node.name}.key`),
     clusterDomain: "cluster.local",
     clusterDNS: [network.hostAddress],
+    // A kubelet removes the logs of pods that it does not know, and another node's are such.
+    podLogsDir: path.join(nodeFolder(folder, node), "pod-logs"),
     cgroupDriver: "cgroupfs",
     cgroupRoot: `/${node.namespace}`,
     // The machine is shared with other work, so its memory, swap and disk are not this node's to judge.
