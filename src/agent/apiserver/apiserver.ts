@@ -146,8 +146,11 @@ export class Apiserver implements Candidate {
   async #probe(): Promise<void> {
     const outcome = await this.#options.probe.ask();
     if (this.#closed) return;
-    this.note({ type: "probed", outcome }, outcome === "ready" ? undefined : `probe: ${outcome}`);
-    if (outcome === "unreachable") this.#giveUpWhenDead();
+    this.note(
+      outcome === "refused" ? { type: "refused" } : { type: "probed", outcome },
+      outcome === "ready" ? undefined : `probe: ${outcome}`,
+    );
+    if (outcome === "unreachable" || outcome === "refused") this.#giveUpWhenDead();
     const wait = probeIntervalMs * (0.9 + 0.2 * this.#options.random());
     this.#nextProbe = this.#options.clock.after(wait, () => void this.#probe());
   }

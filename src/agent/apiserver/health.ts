@@ -37,7 +37,12 @@ export type HealthEvent =
   /** A request was answered. */
   | { readonly type: "answered" }
   /** It refused a request because it is stopping. */
-  | { readonly type: "stopping" };
+  | { readonly type: "stopping" }
+  /**
+   * Nothing listens at its address. No client can cause that and it is no chance: the server has ended. When it listens again it is
+   * starting, and a kube-apiserver that starts answers 403 before it has read RBAC; so it stays out until its probes are good.
+   */
+  | { readonly type: "refused" };
 
 export const unprovenHealth: Health = {
   probed: "unproven",
@@ -60,6 +65,8 @@ export function nextHealth(health: Health, event: HealthEvent, nowMs: number): H
       return { ...health, failedAtMs: [], lastAnswerMs: nowMs };
     case "stopping":
       return { ...health, probed: "notReady", contrary: 0, lastAnswerMs: nowMs };
+    case "refused":
+      return { ...health, probed: "notReady", contrary: 0 };
   }
 }
 

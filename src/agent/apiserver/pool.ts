@@ -8,7 +8,7 @@ import { abortReason } from "./exchange.ts";
 import type { Answer, Attempt, AttemptRequest } from "./exchange.ts";
 import { assertRequestLine, toWireHeaders } from "./headers.ts";
 import { maxAttempts } from "./limits.ts";
-import { createReadyzProbe } from "./probe.ts";
+import { createReadyzProbe, isRefusal } from "./probe.ts";
 import type { Probe } from "./probe.ts";
 import { ReplayableBody, ReplayBudget } from "./replay.ts";
 import { orderCandidates } from "./selection.ts";
@@ -158,6 +158,10 @@ class Pool implements ApiserverPool {
 
   /** Signals from requests may take out at most half of the servers: a bad client must not be able to empty the pool. */
   #noteFailure(server: Apiserver, cause: unknown): void {
+    if (isRefusal(cause)) {
+      server.note({ type: "refused" }, describe(cause));
+      return;
+    }
     const out = this.#servers.filter((other) => other !== server && other.ejected).length;
     server.note({ type: "failed", mayEject: (out + 1) * 2 <= this.#servers.length }, describe(cause));
   }

@@ -6,7 +6,8 @@ import { Exchange } from "./exchange.ts";
 import type { ResponseBody } from "./body.ts";
 import { probeTimeoutMs } from "./limits.ts";
 
-export type ProbeOutcome = "ready" | "notReady" | "unreachable";
+/** `refused`: nothing listens there. */
+export type ProbeOutcome = "ready" | "notReady" | "unreachable" | "refused";
 
 export interface Probe {
   /** Asks once; never rejects. */
@@ -47,10 +48,16 @@ async function askOnce(connections: Connections, authorization: ProbeOptions["au
   exchange.start(connection);
   const attempt = await exchange.attempt;
   if (attempt.type === "invalid") return "notReady";
+  if (attempt.type === "unwritten" && isRefusal(attempt.cause)) return "refused";
   if (attempt.type !== "answered") return "unreachable";
   const { status, body } = attempt.answer;
   if (!(await drain(body))) return "unreachable";
   return status === 200 || status === 401 || status === 403 ? "ready" : "notReady";
+}
+
+/** Whether a connection was refused: the host is there, and nothing listens at the port. */
+export function isRefusal(cause: unknown): boolean {
+  return cause instanceof Error && "code" in cause && cause.code === "ECONNREFUSED";
 }
 
 /** Reads a body to its end; false when it broke off. The probe's time limit ends one that never ends. */

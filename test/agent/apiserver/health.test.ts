@@ -8,6 +8,7 @@ const silent: HealthEvent = { type: "probed", outcome: "unreachable" };
 const failed: HealthEvent = { type: "failed", mayEject: true };
 const answered: HealthEvent = { type: "answered" };
 const stopping: HealthEvent = { type: "stopping" };
+const refused: HealthEvent = { type: "refused" };
 
 /** The health after events that are a second apart, the first at 0. */
 function after(events: readonly HealthEvent[], from: Health = unprovenHealth, startMs = 0): Health {
@@ -30,6 +31,9 @@ describe("a server's availability", () => {
     ["after failed requests that may not eject", Array.from({ length: 5 }, () => ({ type: "failed", mayEject: false }) as const), true],
     ["after it said that it is stopping", [good, stopping], false],
     ["after it said so and answered still", [good, stopping, answered], false],
+    ["after it refused a connection", [good, refused], false],
+    ["after one good probe since then", [good, refused, good], false],
+    ["after two good probes since then", [good, refused, good, good], true],
   ];
 
   it.each(cases)("%s is as wanted", (_name, events, wanted) => {

@@ -216,15 +216,36 @@ describe("a watch whose apiserver dies", () => {
 
 describe("failed requests", () => {
   it("take out at most half of the servers", async () => {
-    const urls = [
-      `http://127.0.0.1:${await closedPort()}`,
-      `http://127.0.0.1:${await closedPort()}`,
-      `http://127.0.0.1:${await closedPort()}`,
-    ];
-    const { probes, pool: made } = await started(urls);
+    const breaking = (): Promise<ScriptedServer> => keep(startTcpServer((socket) => socket.destroy()));
+    const { probes, pool: made } = await started([await breaking(), await breaking(), await breaking()].map(({ url }) => url));
     await probes.next("ready");
     for (let request = 0; request < 10; request += 1) await codeOf(made.request(makeRequest()));
     expect(made.state().servers.filter(({ health }) => health === "ejected")).toHaveLength(1);
+  });
+
+  it("of which one is refused take a server out until two good probes: what listens there again has only begun to start", async () => {
+    const port = await closedPort();
+    const answering = await keep(startHttpServer((_request, response) => void response.end("first")));
+    const { probes, pool: made } = await started([`http://127.0.0.1:${port}`, answering.url]);
+    await probes.next("ready");
+    const ask = async (affinity: string): Promise<string> => readAll((await made.request(makeRequest({ affinity }))).body);
+    const users = Array.from({ length: 20 }, (_, index) => `user-${index}`);
+    for (const user of users) await ask(user);
+    expect(made.state().servers[0]).toMatchObject({ health: "notReady", lastFailure: "ECONNREFUSED" });
+    await keep(startTcpServer((socket) => void socket.end("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond"), port));
+    const before = await Promise.all(users.map((user) => ask(user)));
+    expect(new Set(before)).toEqual(new Set(["first"]));
+    await probes.next("ready");
+    expect(made.state().servers[0]?.health).toBe("notReady");
+    await probes.next("ready");
+    expect(made.state().servers[0]?.health).toBe("ready");
+  });
+
+  it("are not needed where a probe is refused", async () => {
+    const answering = await keep(startHttpServer((_request, response) => void response.end()));
+    const { probes, pool: made } = await started([answering.url]);
+    await probes.next("refused");
+    expect(made.state().servers[0]?.health).toBe("notReady");
   });
 
   it.each([
