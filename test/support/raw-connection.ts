@@ -78,6 +78,12 @@ export class RawConnection {
     return parseAnswer(text.slice(0, length));
   }
 
+  /** Reads nothing more. */
+  pause(): void {
+    this.#transport.pause();
+    this.#socket.pause();
+  }
+
   /** Closes in order: TLS says so, then TCP. */
   close(): void {
     this.#socket.destroy();
