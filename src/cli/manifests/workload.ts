@@ -93,6 +93,8 @@ function renderPod(options: AgentManifestOptions): string {
         - name: agent
           image: ${literal(options.image)}
           imagePullPolicy: IfNotPresent
+          # Why it could not start stands in the pod's status too.
+          terminationMessagePolicy: FallbackToLogsOnError
           args:
 ${items(agentArguments(options).map(escapeVariables), 12)}          env:
             # Tells the replicas apart at the gateway, and names them in the audit log.
