@@ -86,7 +86,14 @@ function openCluster(config: AgentConfig): {
 
 function startDiscovery(api: ClusterApi, onChange: (servers: readonly ApiserverAddress[]) => void): ApiserverDiscovery {
   const service = inClusterServiceAddress(process.env);
-  const discovery = new ApiserverDiscovery({ api, service, clock: systemClock, random: Math.random, onChange });
+  const discovery = new ApiserverDiscovery({
+    api,
+    service,
+    clock: systemClock,
+    random: Math.random,
+    onChange,
+    onRefused: (what) => process.stderr.write(`${JSON.stringify({ event: "apiservers-unknown", what })}\n`),
+  });
   void discovery.start();
   return discovery;
 }

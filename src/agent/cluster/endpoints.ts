@@ -3,7 +3,7 @@ import { isIPv6 } from "node:net";
 import { GatewayError } from "#core/errors.ts";
 import type { Clock } from "#agent/clock.ts";
 import { isObject, listField, objectField, textField, textsField } from "./api.ts";
-import type { ClusterApi, JsonObject } from "./api.ts";
+import type { ApiAnswer, ClusterApi, JsonObject } from "./api.ts";
 import { endpointsIntervalMs, maxEndpoints } from "./limits.ts";
 
 /** An apiserver's address. */
@@ -52,6 +52,8 @@ export interface ApiserverDiscoveryOptions {
   readonly random: () => number;
   /** Told when the addresses have changed. */
   readonly onChange: (servers: readonly ServerAddress[]) => void;
+  /** Told, in a sentence, when the cluster begins to refuse the list: the agent goes on, but with fewer ways in than it should have. */
+  readonly onRefused: (what: string) => void;
 }
 
 /** Keeps the addresses up to date. A look that fails or finds nothing changes nothing: the way that is known may still work. */
@@ -60,6 +62,7 @@ export class ApiserverDiscovery {
   #known = "";
   #cancel: () => void = () => undefined;
   #stopped = false;
+  #isRefused = false;
 
   constructor(options: ApiserverDiscoveryOptions) {
     this.#options = options;
@@ -80,13 +83,23 @@ export class ApiserverDiscovery {
 
   async #look(): Promise<void> {
     const answer = await this.#options.api.get(target).catch(() => undefined); // unreachable now: the next look tells
-    if (answer?.type !== "object" || this.#stopped) return;
+    if (answer === undefined || this.#stopped) return;
+    this.#noteRefusal(answer);
+    if (answer.type === "refused") return;
     const urls = parseApiserverSlices(answer.object);
     const found = urls.join(" ");
     if (urls.length === 0 || found === this.#known) return;
     this.#known = found;
     const servers = urls.map((url) => ({ url, ca: undefined, serverName: inClusterServerName }));
     this.#options.onChange([...servers, { ...this.#options.service, lastResort: true }]);
+  }
+
+  #noteRefusal(answer: ApiAnswer): void {
+    const wasRefused = this.#isRefused;
+    this.#isRefused = answer.type === "refused";
+    if (answer.type === "object" || wasRefused) return;
+    const right = "list endpointslices in the namespace default";
+    this.#options.onRefused(`the agent cannot look up the apiservers (${answer.status} ${answer.reason}); its Role allows it to ${right}`);
   }
 }
 

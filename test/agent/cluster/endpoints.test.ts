@@ -67,17 +67,23 @@ describe("discovery", () => {
 
   function makeDiscovery(
     answers: (index: number) => ScriptedAnswer,
-  ): ReturnType<typeof makeApi> & { readonly discovery: ApiserverDiscovery; readonly found: (readonly ServerAddress[])[] } {
+  ): ReturnType<typeof makeApi> & {
+    readonly discovery: ApiserverDiscovery;
+    readonly found: (readonly ServerAddress[])[];
+    readonly refusals: string[];
+  } {
     const made = makeApi((_call, index) => answers(index));
     const found: (readonly ServerAddress[])[] = [];
+    const refusals: string[] = [];
     const discovery = new ApiserverDiscovery({
       api: made.api,
       service,
       clock: made.clock,
       random: () => 0.5,
       onChange: (servers) => found.push(servers),
+      onRefused: (what) => refusals.push(what),
     });
-    return { ...made, discovery, found };
+    return { ...made, discovery, found, refusals };
   }
 
   it("tells the addresses, with the Service as the last resort", async () => {
@@ -99,12 +105,13 @@ describe("discovery", () => {
     const answers: readonly ScriptedAnswer[] = [
       { status: 200, object: { items: [makeSlice()] } },
       { status: 403 },
+      { status: 403 },
       new GatewayError("UPSTREAM_UNREACHABLE", "down"),
       { status: 200, object: { items: [] } },
       { status: 200, object: { items: [makeSlice()] } },
       { status: 200, object: { items: [makeSlice({ endpoints: [{ addresses: ["10.0.0.9"] }] })] } },
     ];
-    const { discovery, found, calls, clock } = makeDiscovery((index) => answers[index]);
+    const { discovery, found, refusals, calls, clock } = makeDiscovery((index) => answers[index]);
     await discovery.start();
     for (let look = 1; look < answers.length; look += 1) {
       clock.advance(endpointsIntervalMs);
@@ -113,5 +120,6 @@ describe("discovery", () => {
     discovery.stop();
     expect(found.map((servers) => servers[0]?.url)).toEqual(["https://10.0.0.1:6443", "https://10.0.0.9:6443"]);
     expect(clock.waiting).toBe(0);
+    expect(refusals).toEqual([expect.stringContaining("403")]);
   });
 });
