@@ -155,7 +155,8 @@ async function lastWordsOfNewReplica(system: GatewaySystem): Promise<string> {
     failed = /^(\S+) [1-9]/m.exec(names)?.[1];
     return failed !== undefined;
   });
-  return system.cluster.admin(["-n", agentNamespace, "logs", failed ?? "", "--previous"]);
+  const said = "{.status.containerStatuses[0].lastState.terminated.message}";
+  return system.cluster.admin(["-n", agentNamespace, "get", "pod", failed ?? "", "-o", `jsonpath=${said}`]);
 }
 
 /** Replaces what has failed, instead of waiting for the kubelet to try it again. */
