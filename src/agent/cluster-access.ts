@@ -17,6 +17,9 @@ import type { AgentConfig } from "./config.ts";
 /** How often the agent looks whether its own rights have grown. */
 const rightsMs = 600_000;
 
+/** Rights too many that are named one by one. */
+const maxNamedRights = 12;
+
 export interface ClusterAccess {
   readonly credentials: AgentCredentials;
   readonly pool: ApiserverPool;
@@ -98,6 +101,12 @@ function startDiscovery(api: ClusterApi, onChange: (servers: readonly ApiserverA
   return discovery;
 }
 
+/** The first of a list that may have hundreds: a role like "view" has as many rights, and a pod's status holds 2 KiB of what was said. */
+function summarize(rights: readonly string[]): string {
+  const named = rights.slice(0, maxNamedRights).join("; ");
+  return rights.length <= maxNamedRights ? named : `${named}; and ${rights.length - maxNamedRights} more`;
+}
+
 /** An agent that could do more than impersonate would be worth stealing: it does not start with such rights. */
 async function assertOwnRights(api: ClusterApi, config: AgentConfig): Promise<void> {
   const secret: NeededRule | undefined =
@@ -108,5 +117,5 @@ async function assertOwnRights(api: ClusterApi, config: AgentConfig): Promise<vo
   const namespaces = ["default", ...(config.key.type === "secret" ? [config.key.namespace] : [])];
   const excess = await findExcessRights(api, namespaces, [...impersonatorRules, slices, ...(secret === undefined ? [] : [secret])]);
   if (excess.length > 0)
-    throw new GatewayError("AGENT_CREDENTIAL", `the agent's ServiceAccount may do more than it needs: ${excess.join("; ")}`);
+    throw new GatewayError("AGENT_CREDENTIAL", `the agent's ServiceAccount may do more than it needs: ${summarize(excess)}`);
 }
