@@ -124,6 +124,7 @@ export async function startGateway(options: GatewayOptions): Promise<GatewayFixt
     process: gateway,
     register: (cluster) => registerCluster(fixture, cluster),
     stop: async () => {
+      gateway.process.kill("SIGKILL"); // asked kindly, workerd waits for connections that tests have left open
       await gateway.stop();
       await rm(folder, { recursive: true });
     },

@@ -226,11 +226,11 @@ export class ClusterHub extends DurableObject<Env> {
   async #join(lane: LaneSocket, message: Uint8Array): Promise<void> {
     const { claims, nonce } = lane.attachment;
     lane.isJoining = true;
-    const verdict = await verifyJoin({ message, claims, nonce, pinned: this.#book.pinnedKey(claims.cluster), parse: parseAgentHello });
+    const verdict = await verifyJoin({ message, claims, nonce, parse: parseAgentHello });
     if (verdict.type === "refused") return this.#refuse(lane, verdict.reason);
     const { hello } = verdict;
     this.#book.pin(claims.cluster, hello.key);
-    // Another key may have been pinned while this one was verified.
+    // Behind the wait for the signature, so that of two keys that come first together one is refused.
     if (this.#book.pinnedKey(claims.cluster) !== hello.key) return this.#refuse(lane, "another key is pinned for this cluster");
     for (const older of this.#lanes.values()) {
       if (older !== lane && older.attachment.joined?.replica === hello.replica && older.attachment.joined.lane === hello.lane) {

@@ -1,6 +1,6 @@
 /**
  * Whether a lane's first message proves that its sender is an agent of this cluster: the cluster in the token and in the message is
- * the same, the signature over this connection's nonce fits the key, and the key is the one that was pinned when the first agent came.
+ * the same, and the signature over this connection's nonce fits its key. Whether that key is the cluster's, the hub decides.
  */
 import { decodeFrames } from "#core/tunnel/frame.ts";
 import { joinStatement } from "#core/tunnel/payload.ts";
@@ -11,8 +11,6 @@ export interface JoinAttempt {
   readonly message: Uint8Array;
   readonly claims: JoinClaims;
   readonly nonce: string;
-  /** The cluster's pinned public key, undefined before the first agent. */
-  readonly pinned: string | undefined;
   readonly parse: (payload: Uint8Array) => Parsed<AgentHello>;
 }
 
@@ -36,7 +34,6 @@ function faultOf(hello: AgentHello, attempt: JoinAttempt): string | undefined {
   if (attempt.claims.podUid !== undefined && hello.replica !== attempt.claims.podUid)
     return "the replica is not the pod that the token is bound to";
   if (hello.replica.length === 0 || hello.replica.length > 128) return "the replica has no usable name";
-  if (attempt.pinned !== undefined && attempt.pinned !== hello.key) return "another key is pinned for this cluster";
   return undefined;
 }
 
