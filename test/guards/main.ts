@@ -27,7 +27,7 @@ interface Guard {
 type Verdict = { readonly type: "covered" } | { readonly type: "uncovered"; readonly reason: string };
 
 /** A mutated program may hang where it answered before: that is a failure too, and is not waited for. */
-const testTimeoutMs = 12_000;
+const testTimeoutMs = 30_000;
 const runTimeoutMs = 120_000;
 /** What a copy of the tree does without. */
 const leftOut: ReadonlySet<string> = new Set(["node_modules", "dist", ".git", "docs"]);

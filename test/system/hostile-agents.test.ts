@@ -181,7 +181,7 @@ describe("frames of an agent that break the protocol", () => {
 
   test("do the gateway no harm when a message is larger than the platform takes", async () => {
     const lane = await joined("pod-huge");
-    await new Promise((sent) => lane.socket.send(Buffer.alloc(33 << 20), sent));
+    lane.socket.send(Buffer.alloc(33 << 20));
     expect((await ask(gateway, "/healthz")).status).toBe(200);
     lane.socket.terminate();
   });
