@@ -14,10 +14,3 @@ test.each<readonly [string, Uint8Array, RegExp]>([
   expect(scanFrames(message)).toEqual({ type: "invalid", reason: expect.stringMatching(reason) });
   expect(decodeFrames(message)).toEqual({ type: "invalid", reason: expect.stringMatching(reason) });
 });
-
-test("a type that may be ignored is skipped, with its payload", () => {
-  expect(decodeFrames(bytes(0x7f, 0, 0, 1, 0, 0, 0, 0, 9, frameTypes.ping, 0, 0, 0, 0, 0, 0, 0))).toMatchObject({
-    type: "frames",
-    frames: [{ type: "ping" }],
-  });
-});
