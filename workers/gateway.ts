@@ -1,6 +1,7 @@
 /** What every route shares: the environment, this isolate's knowledge of clusters, and where requests come from. */
 import { parseClusterName } from "#core/brand.ts";
 import type { ClusterName } from "#core/brand.ts";
+import type { WindowPool } from "#core/tunnel/window-pool.ts";
 import type { AuditLog } from "./audit.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
 import type { AdminDoor } from "./auth/admin-door.ts";
@@ -12,6 +13,7 @@ export interface Gateway {
   readonly clusters: ClusterBook;
   readonly admins: AdminDoor;
   readonly auditLog: AuditLog;
+  readonly windows: WindowPool;
 }
 
 /** A request for a cluster's API: which cluster, and the target that the apiserver is to get. */

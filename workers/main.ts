@@ -9,6 +9,8 @@
  */
 import { Hono } from "hono";
 import { GatewayError, toGatewayError } from "#core/errors.ts";
+import { sharedWindowBytes } from "#core/tunnel/limits.ts";
+import { WindowPool } from "#core/tunnel/window-pool.ts";
 import { AuditLog } from "./audit.ts";
 import { AdminDoor } from "./auth/admin-door.ts";
 import { ClusterBook } from "./auth/cluster-book.ts";
@@ -30,11 +32,16 @@ const app = new Hono<{ readonly Bindings: { gateway: Gateway } }>()
   .onError((error) => tell(error));
 
 /** What this isolate keeps between requests, made with its first one because it needs the environment. */
-let isolate: Pick<Gateway, "clusters" | "admins" | "auditLog"> | undefined;
+let isolate: Pick<Gateway, "clusters" | "admins" | "auditLog" | "windows"> | undefined;
 
 export default {
   async fetch(request, env, context) {
-    isolate ??= { clusters: new ClusterBook(), admins: new AdminDoor(env), auditLog: new AuditLog() };
+    isolate ??= {
+      clusters: new ClusterBook(),
+      admins: new AdminDoor(env),
+      auditLog: new AuditLog(),
+      windows: new WindowPool(sharedWindowBytes),
+    };
     const gateway: Gateway = { env, context, ...isolate };
     try {
       const url = URL.parse(request.url);

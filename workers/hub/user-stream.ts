@@ -13,6 +13,7 @@ import type { HeadPayload, OpenPayload } from "#core/tunnel/payload.ts";
 import { StreamEnd } from "#core/tunnel/stream.ts";
 import type { StreamEvent } from "#core/tunnel/stream.ts";
 import { linkStream } from "#core/tunnel/switchboard.ts";
+import type { WindowPool } from "#core/tunnel/window-pool.ts";
 import { openExchangeLink, openSocketLink } from "./link.ts";
 import type { Link, LinkHandlers } from "./link.ts";
 import type { HubStub } from "./stubs.ts";
@@ -27,6 +28,8 @@ export interface UserStreamOptions {
   readonly open: OpenPayload;
   /** The whole request body when it is short and known: the stream then needs no socket. */
   readonly wholeBody: Uint8Array | undefined;
+  /** Bounds what the answers of this isolate's streams hold. */
+  readonly windows: WindowPool;
 }
 
 export class UserStream {
@@ -43,7 +46,7 @@ export class UserStream {
 
   constructor(options: UserStreamOptions) {
     this.#options = options;
-    this.#end = new StreamEnd({ id: linkStream, receiveBonus: options.open.receiveBonus });
+    this.#end = new StreamEnd({ id: linkStream, receiveBonus: options.open.receiveBonus, pool: options.windows });
   }
 
   /** Bytes that wait for the agent's credit. */

@@ -44,7 +44,7 @@ async function openStream(
   const hub = hubOf(call.gateway.env, call.open.cluster);
   const hasLength = call.open.headers.some(([name]) => name === "content-length");
   for (let attempt = 1; ; attempt++) {
-    const user = new UserStream({ hub, open: call.open, wholeBody: whole });
+    const user = new UserStream({ hub, open: call.open, wholeBody: whole, windows: call.gateway.windows });
     const abort = () => user.fail("CANCELLED", "the client has gone", "CANCEL");
     call.signal.addEventListener("abort", abort);
     if (whole === undefined && body !== null) call.gateway.context.waitUntil(sendBody(user, body, hasLength));

@@ -12,7 +12,12 @@ import { sanitizeResponseHeaders } from "#core/kube/response-headers.ts";
 import { hubOf } from "#workers/hub/stubs.ts";
 
 export async function answerWebSocket(call: KubeCall): Promise<Response> {
-  const user = new UserStream({ hub: hubOf(call.gateway.env, call.open.cluster), open: call.open, wholeBody: undefined });
+  const user = new UserStream({
+    hub: hubOf(call.gateway.env, call.open.cluster),
+    open: call.open,
+    wholeBody: undefined,
+    windows: call.gateway.windows,
+  });
   const abort = () => user.fail("CANCELLED", "the client has gone", "CANCEL");
   call.signal.addEventListener("abort", abort);
   const head = await user.open();

@@ -21,11 +21,14 @@ export const maxDatagramBytes = 65_507;
 /** Credit that each direction of a stream starts with: one round trip's worth of an interactive stream. */
 export const initialWindowBytes = 64 << 10;
 
-/** Credit added at OPEN for streams that are expected to be long: a fast start for lists and copies. */
-export const bulkWindowBytes = 512 << 10;
+/** Credit added at OPEN for streams that are expected to be long: a fast start for lists and copies, and all that a hundred stalled ones hold. */
+export const bulkWindowBytes = 128 << 10;
 
 /** Largest window that a stream grows to: 4 MiB fill 1 Gbit/s at 30 ms; a stalled reader can hold no more than this. */
 export const maxWindowBytes = 4 << 20;
+
+/** What all windows of one Worker isolate may grow by together: an isolate has 128 MB for everything. */
+export const sharedWindowBytes = 16 << 20;
 
 /** A window doubles when a whole one was consumed within this time by a reader that kept up: a slower stream needs no larger one. */
 export const windowGrowthMs = 100;

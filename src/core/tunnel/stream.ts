@@ -7,6 +7,7 @@
  * Order within a direction is the order of the calls; each direction ends by itself (half-close), or both by a reset.
  */
 import type { Frame, ResetCode } from "./frame.ts";
+import type { WindowPool } from "./window-pool.ts";
 import { frameHeaderBytes, initialWindowBytes, maxDataBytes, maxQueuedDatagrams, maxWindowBytes, windowGrowthMs } from "./limits.ts";
 
 /** What a received frame means for the stream's owner. */
@@ -29,6 +30,8 @@ export interface StreamOptions {
   readonly sendBonus?: number;
   /** Credit that we gave beyond the initial window, in bytes. */
   readonly receiveBonus?: number;
+  /** Where the window takes from when it grows; without one it grows freely. */
+  readonly pool?: WindowPool;
 }
 
 type Queued =
@@ -41,6 +44,7 @@ type StreamFrame = Extract<Frame, { readonly stream: number }>;
 /** One end of a stream. */
 export class StreamEnd {
   readonly id: number;
+  readonly #pool: WindowPool | undefined;
   #sendCredit: number;
   #queue: Queued[] = [];
   #queuedBytes = 0;
@@ -61,6 +65,7 @@ export class StreamEnd {
 
   constructor(options: StreamOptions) {
     this.id = options.id;
+    this.#pool = options.pool;
     this.#sendCredit = initialWindowBytes + (options.sendBonus ?? 0);
     this.#window = initialWindowBytes + (options.receiveBonus ?? 0);
     this.#receiveCredit = this.#window;
@@ -173,6 +178,7 @@ export class StreamEnd {
     this.#unconsumed -= cost;
     this.#toGrant += cost;
     this.#growthBytes += cost;
+    if (this.#receivedEnd && this.#unconsumed === 0) this.#pool?.give(this);
     if (this.#reset || this.#receivedEnd || this.#toGrant < this.#window / 4) return undefined;
     this.#grow(nowMs);
     const credit = this.#toGrant;
@@ -196,6 +202,7 @@ export class StreamEnd {
     }
     if (this.#growthBytes < this.#window || this.#unconsumed > 0 || this.#window >= maxWindowBytes) return;
     const larger = Math.min(this.#window * 2, maxWindowBytes);
+    if (this.#pool?.take(this, larger - this.#window) === false) return;
     this.#toGrant += larger - this.#window;
     this.#window = larger;
     this.#growthStartMs = nowMs;
@@ -228,6 +235,7 @@ export class StreamEnd {
   #receiveContent(frame: Extract<StreamFrame, { readonly type: "head" | "data" | "datagram" | "end" }>): StreamEvent {
     if (frame.type === "end") {
       this.#receivedEnd = true;
+      if (this.#unconsumed === 0) this.#pool?.give(this);
       return { type: "end", closeCode: frame.closeCode, closeReason: frame.closeReason };
     }
     if (frame.type !== "data") return { type: frame.type, payload: frame.payload };
@@ -241,6 +249,7 @@ export class StreamEnd {
 
   #close(): void {
     this.#reset = true;
+    this.#pool?.give(this);
     this.#queue = [];
     this.#datagrams = [];
     this.#queuedBytes = 0;
