@@ -27,6 +27,7 @@ export class ResponseBody extends Readable {
   #atBoundary = true;
   #ending = false;
   #over = false;
+  #isFull = false;
 
   constructor(source: BodySource, earlyEnd: EarlyEnd, settled: () => void) {
     super({ highWaterMark: responseBufferBytes });
@@ -41,6 +42,7 @@ export class ResponseBody extends Readable {
   }
 
   override _read(): void {
+    this.#isFull = false;
     if (!this.#over) this.#source.resume();
   }
 
@@ -55,7 +57,19 @@ export class ResponseBody extends Readable {
     const more = this.push(chunk);
     this.#atBoundary = this.#earlyEnd !== "lines" || chunk.at(-1) === newline;
     if (this.#ending && this.#atBoundary) this.#endNow();
-    else if (!more) this.#source.pause();
+    else if (!more) this.#pauseSoon();
+  }
+
+  /**
+   * Stops reading once the piece that is being parsed has come through: undici puts the rest of an interrupted piece back before what it
+   * reads next, and its buffer grows with every interruption.
+   */
+  #pauseSoon(): void {
+    if (this.#isFull) return;
+    this.#isFull = true;
+    process.nextTick(() => {
+      if (this.#isFull && !this.#over) this.#source.pause();
+    });
   }
 
   /** The apiserver's answer is complete. */

@@ -23,8 +23,8 @@ export interface StreamListener {
   readonly onDrain: () => void;
 }
 
-/** Bytes that may wait to be sent before a producer should pause. */
-export const highWaterBytes = 256 << 10;
+/** Bytes that may wait to be sent before a producer should pause: a full message. */
+export const highWaterBytes = 128 << 10;
 
 /** What a stream asks of its lane. */
 export interface LaneHooks {
