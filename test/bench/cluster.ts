@@ -28,11 +28,13 @@ export async function startBenchCluster(): Promise<BenchUpstream> {
   const token = (await cluster.admin(["-n", "bench", "create", "token", "bench", "--duration=12h"])).trim();
   const [apiserver] = cluster.apiservers;
   if (apiserver === undefined) throw new Error("the cluster has no apiserver");
+  const target = { url: apiserver.url, caFile: cluster.caFile, token };
   return {
     upstream: {
-      target: { url: apiserver.url, caFile: cluster.caFile, token },
+      target,
       authority: await readFile(cluster.caFile, "utf8"),
-      kubeconfig: cluster.adminKubeconfig,
+      // A token, as an agent in the cluster has: the apiserver verifies a client certificate anew at every request, for 0.3 ms.
+      kubeconfig: await writeKubeconfig(join(cluster.folder, "bench.kubeconfig"), target),
     },
     stop: () => cluster.stop(),
   };
