@@ -104,7 +104,7 @@ function decide(options: HandlerOptions, identity: Identity): Identity {
   return decision.identity;
 }
 
-/** Whom a user asks to be with `--as` is not limited by the agent's allow-list but by the cluster, which is asked; the name rules stay. */
+/** Whom a user asks to be with `--as` is limited by the cluster, which is asked about each name, and by the agent's own rights. */
 function decideRequested(identity: Identity): Identity {
   if (identity.username.trim() === "") throw new GatewayError("REQUEST_INVALID", "Impersonate-User is empty");
   return identity;

@@ -31,6 +31,9 @@ export interface GatewayProcess {
   stop(): Promise<void>;
 }
 
+/** How long workerd may take to end what it has under way. */
+const stopMs = 3_000;
+
 /** Starts workerd; resolves when it listens. @throws Error when it exits instead */
 export async function startGatewayProcess(options: GatewayProcessOptions): Promise<GatewayProcess> {
   const { folder } = options;
@@ -80,8 +83,11 @@ async function launch(file: string, options: GatewayProcessOptions): Promise<Gat
     process: child,
     stop: async () => {
       if (child.exitCode !== null || child.signalCode !== null) return;
+      const exited = once(child, "exit");
       child.kill("SIGTERM");
-      await once(child, "exit");
+      const killer = setTimeout(() => child.kill("SIGKILL"), stopMs); // workerd waits for open WebSockets, however long they last
+      await exited;
+      clearTimeout(killer);
     },
   };
 }
