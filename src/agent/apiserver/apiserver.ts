@@ -7,7 +7,7 @@ import { Exchange } from "./exchange.ts";
 import type { Attempt, AttemptRequest } from "./exchange.ts";
 import { isAvailable, isEjected, nextHealth, share, unprovenHealth } from "./health.ts";
 import type { Health, HealthEvent } from "./health.ts";
-import { deadServerMs, probeIntervalMs, watchDrainMs } from "./limits.ts";
+import { deadServerMs, minProbeGapMs, probeIntervalMs, watchDrainMs } from "./limits.ts";
 import type { Probe } from "./probe.ts";
 import { hashText } from "./selection.ts";
 import type { Candidate } from "./selection.ts";
@@ -41,6 +41,7 @@ export class Apiserver implements Candidate {
   #health: Health = unprovenHealth;
   #lastFailure: string | undefined;
   #nextProbe: (() => void) | undefined;
+  #probing: { readonly type: "asking" } | { readonly type: "waiting"; readonly sinceMs: number } | undefined;
   #closed = false;
 
   constructor(options: ApiserverOptions) {
@@ -78,6 +79,7 @@ export class Apiserver implements Candidate {
     const exchange = new Exchange(request, () => {
       this.#exchanges.delete(exchange);
       this.#connections.release(connection);
+      if (exchange.brokeOff) this.#probeSoon();
     });
     this.#exchanges.add(exchange);
     exchange.start(connection);
@@ -97,6 +99,7 @@ export class Apiserver implements Candidate {
     this.#health = nextHealth(this.#health, event, this.#options.clock.now());
     if (reason !== undefined) this.#lastFailure = reason;
     if (before !== "notReady" && this.#health.probed === "notReady") this.#drainWatches();
+    if (event.type === "failed") this.#probeSoon();
   }
 
   startProbing(): void {
@@ -143,7 +146,21 @@ export class Apiserver implements Candidate {
     await this.#options.probe.close();
   }
 
+  /**
+   * Asks at once, because a connection broke off: a server that has ended must be known as such before it listens again. While it starts,
+   * it answers with 403 and 410 where it would not later.
+   */
+  #probeSoon(): void {
+    if (this.#closed || this.#probing?.type !== "waiting") return;
+    const sinceMs = this.#options.clock.now() - this.#probing.sinceMs;
+    this.#probing = { type: "asking" };
+    this.#nextProbe?.();
+    if (sinceMs >= minProbeGapMs) void this.#probe();
+    else this.#nextProbe = this.#options.clock.after(minProbeGapMs - sinceMs, () => void this.#probe());
+  }
+
   async #probe(): Promise<void> {
+    this.#probing = { type: "asking" };
     const outcome = await this.#options.probe.ask();
     if (this.#closed) return;
     this.note(
@@ -151,6 +168,7 @@ export class Apiserver implements Candidate {
       outcome === "ready" ? undefined : `probe: ${outcome}`,
     );
     if (outcome === "unreachable" || outcome === "refused") this.#giveUpWhenDead();
+    this.#probing = { type: "waiting", sinceMs: this.#options.clock.now() };
     const wait = probeIntervalMs * (0.9 + 0.2 * this.#options.random());
     this.#nextProbe = this.#options.clock.after(wait, () => void this.#probe());
   }

@@ -54,6 +54,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #informational = 0;
   #body: ResponseBody | undefined;
   #stopped: Error | undefined;
+  #brokeOff = false;
 
   /** `over` runs once, when the connection is free again. */
   constructor(request: AttemptRequest, over: () => void) {
@@ -67,6 +68,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
   /** The response's body, once it has begun. */
   get body(): ResponseBody | undefined {
     return this.#body;
+  }
+
+  /** Whether the connection was lost in the middle of the answer, and not by us. */
+  get brokeOff(): boolean {
+    return this.#brokeOff;
   }
 
   start(connection: Connection): void {
@@ -136,8 +142,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    if (this.#body !== undefined) this.#body.fail(error);
-    else this.#finish(this.#classify(error));
+    if (this.#body !== undefined) {
+      this.#brokeOff = this.#state !== "over";
+      this.#body.fail(error);
+    } else this.#finish(this.#classify(error));
   }
 
   #abort = (): void => {

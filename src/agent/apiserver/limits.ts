@@ -51,6 +51,9 @@ export const probeIntervalMs = 1_500;
 /** A probe without an answer in this time has failed. */
 export const probeTimeoutMs = 1_000;
 
+/** Least time between probes when connections break off, which asks for one at once: a hostile backend can break off as often as it likes. */
+export const minProbeGapMs = 100;
+
 /** Failed probes in a row until a server is taken out: one may be chance. */
 export const probesToFall = 2;
 

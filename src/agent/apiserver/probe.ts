@@ -3,6 +3,7 @@ import type { Clock } from "#agent/clock.ts";
 import { Connections } from "./connections.ts";
 import type { ConnectionOptions } from "./connections.ts";
 import { Exchange } from "./exchange.ts";
+import type { Attempt, AttemptRequest } from "./exchange.ts";
 import type { ResponseBody } from "./body.ts";
 import { probeTimeoutMs } from "./limits.ts";
 
@@ -41,18 +42,24 @@ export function createReadyzProbe(options: ProbeOptions): Probe {
 
 async function askOnce(connections: Connections, authorization: ProbeOptions["authorization"], signal: AbortSignal): Promise<ProbeOutcome> {
   const value = await authorization().catch(() => undefined); // without a credential the probe still says whether the server is there
-  const connection = connections.acquire(false);
   const headers = value === undefined ? [] : ["authorization", value];
   const request = { method: "GET", target: "/readyz", headers, body: undefined, longRunning: true, watch: false, signal };
-  const exchange = new Exchange(request, () => connections.release(connection));
-  exchange.start(connection);
-  const attempt = await exchange.attempt;
+  const first = await attemptOn(connections, request, "idle");
+  // An idle connection may have ended before; a fresh one tells whether the server has.
+  const attempt = first.type === "lost" ? await attemptOn(connections, request, "fresh") : first;
   if (attempt.type === "invalid") return "notReady";
   if (attempt.type === "unwritten" && isRefusal(attempt.cause)) return "refused";
   if (attempt.type !== "answered") return "unreachable";
   const { status, body } = attempt.answer;
   if (!(await drain(body))) return "unreachable";
   return status === 200 || status === 401 || status === 403 ? "ready" : "notReady";
+}
+
+async function attemptOn(connections: Connections, request: AttemptRequest, which: "idle" | "fresh"): Promise<Attempt> {
+  const connection = connections.acquire(which === "fresh");
+  const exchange = new Exchange(request, () => connections.release(connection));
+  exchange.start(connection);
+  return exchange.attempt;
 }
 
 /** Whether a connection was refused: the host is there, and nothing listens at the port. */

@@ -201,6 +201,37 @@ describe("a watch whose apiserver dies", () => {
     expect((await rest) === "fulfilled" ? "ended" : "broken").toBe(wanted);
   });
 
+  it("makes a probe ask at once, so that a server that starts again is known to have ended", async () => {
+    const { server } = await watchServer();
+    const { probes, pool: made } = await started([server.url]);
+    await probes.next("ready");
+    probes.outcome = "refused";
+    probes.clock.advance(100);
+    const watch = await openWatch(made);
+    const over = codeOf(readAll(watch.body));
+    for (const socket of server.sockets) socket.resetAndDestroy();
+    await over;
+    await Promise.resolve();
+    expect(made.state().servers[0]?.health).toBe("notReady");
+  });
+
+  it("makes no more than ten probes a second ask", async () => {
+    const { server } = await watchServer();
+    const { probes, pool: made } = await started([server.url]);
+    await probes.next("ready");
+    probes.outcome = "refused";
+    const watch = await openWatch(made);
+    const over = codeOf(readAll(watch.body));
+    for (const socket of server.sockets) socket.resetAndDestroy();
+    await over;
+    await Promise.resolve();
+    expect(made.state().servers[0]?.health).toBe("ready");
+    probes.clock.advance(100);
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(made.state().servers[0]?.health).toBe("notReady");
+  });
+
   it("is cut when it is a list, even between lines", async () => {
     const { server, send } = await watchServer();
     const { pool: made } = await started([server.url]);
@@ -322,6 +353,19 @@ describe("a probe of /readyz", () => {
     const probe = createReadyzProbe({ connection, clock, authorization: async () => "Bearer own" });
     expect([await probe.ask(), await probe.ask(), server.connections(), clock.waiting]).toEqual([wanted, wanted, 1, 0]);
     expect(seen.slice(0, 2)).toEqual(["/readyz", "Bearer own"]);
+    await probe.close();
+  });
+
+  it("tells a port where nothing listens, even when its idle connection has ended", async () => {
+    const { createReadyzProbe } = await import("#agent/apiserver/probe.ts");
+    const server = await startHttpServer((_request, response) => void response.end());
+    const clock = new ManualClock();
+    const address = { url: server.url, ca: undefined, serverName: undefined };
+    const connection = { address, tls: () => plainTls, clock, random: () => 0.5 };
+    const probe = createReadyzProbe({ connection, clock, authorization: async () => undefined });
+    expect(await probe.ask()).toBe("ready");
+    await server.close();
+    expect(await probe.ask()).toBe("refused");
     await probe.close();
   });
 
