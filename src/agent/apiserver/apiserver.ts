@@ -49,6 +49,7 @@ export class Apiserver implements Candidate {
     this.address = options.connection.address;
     this.seed = hashText(this.address.url);
     this.#connections = new Connections(options.connection);
+    options.probe.onLost = () => this.#probeSoon();
     this.#bornMs = options.clock.now();
   }
 
@@ -147,7 +148,7 @@ export class Apiserver implements Candidate {
   }
 
   /**
-   * Asks at once, because a connection broke off: a server that has ended must be known as such before it listens again. While it starts,
+   * Asks at once, because a connection has ended: a server that has ended must be known as such before it listens again. While it starts,
    * it answers with 403 and 410 where it would not later.
    */
   #probeSoon(): void {

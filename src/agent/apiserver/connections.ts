@@ -19,6 +19,8 @@ export interface ConnectionOptions {
   readonly clock: Clock;
   /** 0 to 1. */
   readonly random: () => number;
+  /** Told when a connection ends while nobody uses it. */
+  readonly onIdleLost?: () => void;
 }
 
 /** A connection, lent to one request at a time. */
@@ -124,6 +126,7 @@ export class Connections {
     if (index === -1) return;
     this.#idle.splice(index, 1);
     this.#discard(connection);
+    this.#options.onIdleLost?.();
   }
 
   #discard(connection: Connection): void {

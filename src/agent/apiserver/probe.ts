@@ -13,6 +13,8 @@ export type ProbeOutcome = "ready" | "notReady" | "unreachable" | "refused";
 export interface Probe {
   /** Asks once; never rejects. */
   ask(): Promise<ProbeOutcome>;
+  /** Called when the connection that waits between probes ends: a server that goes on does not do that. */
+  onLost: (() => void) | undefined;
   close(): Promise<void>;
 }
 
@@ -25,8 +27,8 @@ export interface ProbeOptions {
 
 /** A probe of /readyz (Kubernetes API health endpoints). 200 is ready; 401 and 403 come from a living server that keeps its health to itself. */
 export function createReadyzProbe(options: ProbeOptions): Probe {
-  const connections = new Connections(options.connection);
-  return {
+  const connections = new Connections({ ...options.connection, onIdleLost: () => probe.onLost?.() });
+  const probe: Probe = {
     ask: async () => {
       const aborter = new AbortController();
       const cancel = options.clock.after(probeTimeoutMs, () => aborter.abort(new Error("no answer in time")));
@@ -36,8 +38,10 @@ export function createReadyzProbe(options: ProbeOptions): Probe {
         cancel();
       }
     },
+    onLost: undefined,
     close: async () => connections.close(),
   };
+  return probe;
 }
 
 async function askOnce(connections: Connections, authorization: ProbeOptions["authorization"], signal: AbortSignal): Promise<ProbeOutcome> {

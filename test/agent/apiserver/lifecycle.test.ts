@@ -27,7 +27,7 @@ async function keep(starting: Promise<ScriptedServer>): Promise<ScriptedServer> 
 class ScriptedProbes {
   readonly clock = new ManualClock();
   outcome: ProbeOutcome = "ready";
-  readonly probe = (): Probe => ({ ask: async () => this.outcome, close: async () => undefined });
+  readonly probe = (): Probe => ({ ask: async () => this.outcome, onLost: undefined, close: async () => undefined });
 
   async next(outcome: ProbeOutcome): Promise<void> {
     this.outcome = outcome;
@@ -356,15 +356,18 @@ describe("a probe of /readyz", () => {
     await probe.close();
   });
 
-  it("tells a port where nothing listens, even when its idle connection has ended", async () => {
+  it("tells when the server ends, and that nothing listens there then", async () => {
     const { createReadyzProbe } = await import("#agent/apiserver/probe.ts");
     const server = await startHttpServer((_request, response) => void response.end());
     const clock = new ManualClock();
     const address = { url: server.url, ca: undefined, serverName: undefined };
     const connection = { address, tls: () => plainTls, clock, random: () => 0.5 };
     const probe = createReadyzProbe({ connection, clock, authorization: async () => undefined });
+    const lost = Promise.withResolvers<undefined>();
+    probe.onLost = () => lost.resolve(undefined);
     expect(await probe.ask()).toBe("ready");
     await server.close();
+    await lost.promise;
     expect(await probe.ask()).toBe("refused");
     await probe.close();
   });
