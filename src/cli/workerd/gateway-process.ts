@@ -83,10 +83,10 @@ async function launch(file: string, options: GatewayProcessOptions): Promise<Gat
     process: child,
     stop: async () => {
       if (child.exitCode !== null || child.signalCode !== null) return;
-      const exited = once(child, "exit");
+      const ended = once(child, "exit");
       child.kill("SIGTERM");
       const killer = setTimeout(() => child.kill("SIGKILL"), stopMs); // workerd waits for open WebSockets, however long they last
-      await exited;
+      await ended;
       clearTimeout(killer);
     },
   };

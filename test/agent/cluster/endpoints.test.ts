@@ -65,9 +65,7 @@ describe("the Service's address", () => {
 describe("discovery", () => {
   const service: ServerAddress = { url: "https://10.96.0.1:443", ca: undefined, serverName: "kubernetes.default.svc" };
 
-  function makeDiscovery(
-    answers: (index: number) => ScriptedAnswer,
-  ): ReturnType<typeof makeApi> & {
+  function makeDiscovery(answers: (index: number) => ScriptedAnswer): ReturnType<typeof makeApi> & {
     readonly discovery: ApiserverDiscovery;
     readonly found: (readonly ServerAddress[])[];
     readonly refusals: string[];
