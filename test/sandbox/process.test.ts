@@ -79,8 +79,8 @@ describe("a container's process", () => {
     const [port] = (await once(createInterface({ input: parent.stdout }), "line")) as [string];
     const connection = connect(Number(port), "127.0.0.1");
     await once(connection, "connect");
-    const closed = once(connection, "close");
-    connection.on("error", () => undefined); // a reset is a close too
+    connection.on("error", () => undefined); // a reset is a close too, and `once` would take it for a failure
+    const closed = new Promise<void>((resolve) => connection.once("close", () => resolve()));
     parent.kill("SIGKILL");
     await closed;
   });
