@@ -49,7 +49,10 @@ export class Apiserver implements Candidate {
     this.address = options.connection.address;
     this.seed = hashText(this.address.url);
     this.#connections = new Connections(options.connection);
-    options.probe.onLost = () => this.#probeSoon();
+    options.probe.onLost = () => {
+      this.note({ type: "hungUp" }, "it ended a connection");
+      this.#probeSoon();
+    };
     this.#bornMs = options.clock.now();
   }
 

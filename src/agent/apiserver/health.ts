@@ -20,6 +20,8 @@ export interface Health {
   readonly probed: "unproven" | "ready" | "notReady";
   /** Probes in a row that say the contrary. */
   readonly contrary: number;
+  /** Whether it has hung up on the probe and no probe was good since then. */
+  readonly suspect: boolean;
   /** When it came back, for slow start; undefined when it was never away. */
   readonly backSinceMs: number | undefined;
   /** Times of the last failed requests in a row. */
@@ -42,11 +44,17 @@ export type HealthEvent =
    * Nothing listens at its address. No client can cause that and it is no chance: the server has ended. When it listens again it is
    * starting, and a kube-apiserver that starts answers 403 before it has read RBAC; so it stays out until its probes are good.
    */
-  | { readonly type: "refused" };
+  | { readonly type: "refused" }
+  /**
+   * It ended the connection that waits between probes, which a server that goes on does not do. Another process may listen at its address
+   * already, and take connections long before it serves.
+   */
+  | { readonly type: "hungUp" };
 
 export const unprovenHealth: Health = {
   probed: "unproven",
   contrary: 0,
+  suspect: false,
   backSinceMs: undefined,
   failedAtMs: [],
   ejectedUntilMs: 0,
@@ -67,12 +75,14 @@ export function nextHealth(health: Health, event: HealthEvent, nowMs: number): H
       return { ...health, probed: "notReady", contrary: 0, lastAnswerMs: nowMs };
     case "refused":
       return { ...health, probed: "notReady", contrary: 0 };
+    case "hungUp":
+      return { ...health, suspect: true };
   }
 }
 
 /** Whether requests go to it while others are there. */
 export function isAvailable(health: Health, nowMs: number): boolean {
-  return health.probed !== "notReady" && nowMs >= health.ejectedUntilMs;
+  return health.probed !== "notReady" && !health.suspect && nowMs >= health.ejectedUntilMs;
 }
 
 /** Whether failed requests, not probes, keep it out. */
@@ -87,7 +97,8 @@ export function share(health: Health, nowMs: number): number {
   return Math.min(1, slowStartShare + (1 - slowStartShare) * Math.max(0, grown));
 }
 
-function afterProbe(health: Health, good: boolean, nowMs: number): Health {
+function afterProbe(before: Health, good: boolean, nowMs: number): Health {
+  const health = good ? { ...before, suspect: false } : before;
   const agrees = good === (health.probed !== "notReady");
   if (agrees) return { ...health, probed: good ? "ready" : "notReady", contrary: 0 };
   const contrary = health.contrary + 1;

@@ -9,6 +9,7 @@ const failed: HealthEvent = { type: "failed", mayEject: true };
 const answered: HealthEvent = { type: "answered" };
 const stopping: HealthEvent = { type: "stopping" };
 const refused: HealthEvent = { type: "refused" };
+const hungUp: HealthEvent = { type: "hungUp" };
 
 /** The health after events that are a second apart, the first at 0. */
 function after(events: readonly HealthEvent[], from: Health = unprovenHealth, startMs = 0): Health {
@@ -31,6 +32,10 @@ describe("a server's availability", () => {
     ["after failed requests that may not eject", Array.from({ length: 5 }, () => ({ type: "failed", mayEject: false }) as const), true],
     ["after it said that it is stopping", [good, stopping], false],
     ["after it said so and answered still", [good, stopping, answered], false],
+    ["after it hung up on the probe", [good, hungUp], false],
+    ["after it hung up and a probe was silent", [good, hungUp, silent], false],
+    ["after it hung up and answered a request", [good, hungUp, answered], false],
+    ["after it hung up and a probe was good", [good, hungUp, good], true],
     ["after it refused a connection", [good, refused], false],
     ["after one good probe since then", [good, refused, good], false],
     ["after two good probes since then", [good, refused, good, good], true],
