@@ -16,6 +16,7 @@ const mebibyte = 1 << 20;
 
 /** Headers that are each connection's or each answer's own, or that the gateway promises to add or to change. */
 const ownHeaders = [
+  "last-modified",
   "audit-id",
   "connection",
   "date",
@@ -206,6 +207,7 @@ function parseEvent(line: string): WatchEvent {
   return JSON.parse(line) as WatchEvent; // events of the watch protocol, one on each line
 }
 
+/** `last-modified` is when each of the apiservers built its own OpenAPI document. */
 function sharedHeaders(answer: HttpAnswer): Readonly<Record<string, unknown>> {
   return Object.fromEntries(Object.entries(answer.headers).filter(([name]) => !ownHeaders.includes(name)));
 }
