@@ -3,7 +3,6 @@
  * as text, which the far side's runtime answers without waking anything, and silence closes the lane.
  */
 import { WebSocket } from "ws";
-import { encodeFrames } from "#core/tunnel/frame.ts";
 import { heartbeatRequest, offeredProtocols, tunnelVersions } from "#core/tunnel/handshake.ts";
 import {
   batchBytes,
@@ -19,7 +18,6 @@ import type { LaneEvent } from "#core/tunnel/multiplexer.ts";
 import { encodePayload, joinStatement, parseEdgeHello, parseOpen } from "#core/tunnel/payload.ts";
 import type { OpenPayload } from "#core/tunnel/payload.ts";
 import type { StreamEnd } from "#core/tunnel/stream.ts";
-import { BurstGate } from "./burst-gate.ts";
 import { MessageBuffers } from "./message-buffers.ts";
 import { highWaterBytes, TunnelStream } from "./tunnel-stream.ts";
 import type { LaneHooks } from "./tunnel-stream.ts";
@@ -63,14 +61,10 @@ export interface LaneOptions {
   readonly onEnd: (end: LaneEnd) => void;
 }
 
-/** Its bytes mean nothing: one is under way at a time. */
-const ping = encodeFrames([{ type: "ping", payload: new Uint8Array(8) }]);
-
 export class Lane {
   readonly #options: LaneOptions;
   readonly #multiplexer: Multiplexer;
   readonly #buffers: MessageBuffers;
-  readonly #gate = new BurstGate();
   readonly #streams = new Map<StreamEnd, TunnelStream>();
   /** Streams with bytes that wait, and streams that may be over once what is queued was sent: so that no flush walks all streams. */
   readonly #waiting = new Set<TunnelStream>();
@@ -184,8 +178,6 @@ export class Lane {
       case "status":
         if (!this.#isJoined) {
           this.#isJoined = true;
-          this.#gate.ask(performance.now());
-          this.#socket.send(ping);
           this.#options.onJoined();
         }
         return;
@@ -200,10 +192,8 @@ export class Lane {
         this.#refusal = event.reason;
         this.#socket.close(1002, event.reason.slice(0, 100));
         return;
-      case "pong":
-        this.#gate.answered(performance.now());
-        return;
       case "goaway":
+      case "pong":
         return;
     }
   }
@@ -257,14 +247,13 @@ export class Lane {
   #flush(): void {
     const socket = this.#socket;
     if (socket.readyState !== WebSocket.OPEN) return;
-    while (this.#gate.isOpen && socket.bufferedAmount < laneBufferBytes) {
+    while (socket.bufferedAmount < laneBufferBytes) {
       const message = this.#multiplexer.nextMessage();
       if (message === undefined) break;
       socket.send(message, () => {
         this.#buffers.give(message);
         this.#afterSend();
       });
-      if (this.#gate.sent(message.length, performance.now())) socket.send(ping);
     }
     for (const end of this.#ending) if (end.isClosed) this.#release(end);
   }
