@@ -41,7 +41,7 @@ export function informerTests(system: () => GatewaySystem): void {
         for (const pod of await agentPods(system())) {
           await system().cluster.admin(["-n", "sallyport-system", "delete", pod, "--grace-period=0", "--force"]);
           await waitUntil("the pod is replaced", restartedMs, async () => !(await agentPods(system())).includes(pod));
-          await waitForAgents(system(), 2);
+          await waitForAgents(system());
         }
       });
       // Every one of them was cut, or nothing was shown.
@@ -66,14 +66,14 @@ export function informerTests(system: () => GatewaySystem): void {
       await writeDuring(system(), running, "every object", async () => {
         const cut = await runCommand("ss", ["--kill", "--tcp", "dst", cluster.network?.podRange ?? "", "sport", "=", ":443"]);
         expect(cut.stdout).toContain("ESTAB");
-        await waitForAgents(system(), 2);
+        await waitForAgents(system());
       });
     });
 
     test("when the gateway ends and starts again", async () => {
       await writeDuring(system(), running, "every object", async () => {
         await system().gateway.cut();
-        await waitForAgents(system(), 2);
+        await waitForAgents(system());
       });
     });
 
@@ -89,7 +89,7 @@ export function informerTests(system: () => GatewaySystem): void {
         } finally {
           for (const { namespace } of nodes) await inNode(namespace, "delete table inet swallow\n");
         }
-        await waitForAgents(system(), 2);
+        await waitForAgents(system());
       });
     });
   });

@@ -171,7 +171,7 @@ async function restartFailed(system: GatewaySystem): Promise<void> {
   const names = await system.cluster.admin(["-n", agentNamespace, "get", "pods", "-l", agentLabel, "-o", `jsonpath=${restarts}`]);
   for (const [, name = ""] of names.matchAll(/^(\S+) [1-9]/gm))
     await system.cluster.admin(["-n", agentNamespace, "delete", "pod", name, "--grace-period=0", "--force"]);
-  await waitForAgents(system, 2);
+  await waitForAgents(system);
 }
 
 const restarts = '{range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{"\\n"}{end}';
