@@ -6,6 +6,8 @@
  */
 import type { Readable } from "node:stream";
 import { GatewayError } from "#core/errors.ts";
+import { isObject, textField } from "#core/json-fields.ts";
+import type { JsonObject } from "#core/json-fields.ts";
 import type { Clock } from "#agent/clock.ts";
 import { maxOwnAnswerBytes, ownRequestTimeoutMs } from "./limits.ts";
 
@@ -40,9 +42,14 @@ export type ApiAnswer =
   /** `reason` is the Status' (metav1.StatusReason); empty when the answer is not a Status. */
   | { readonly type: "refused"; readonly status: number; readonly reason: string };
 
-export type JsonObject = Readonly<Record<string, unknown>>;
-
 const affinity = "sallyport-agent";
+const json = "application/json";
+
+/** A request's body. */
+interface Content {
+  readonly type: string;
+  readonly value: JsonObject | readonly JsonObject[];
+}
 
 /** The cluster's API for JSON objects. Rejects with a GatewayError when the cluster cannot be asked. */
 export class ClusterApi {
@@ -57,66 +64,43 @@ export class ClusterApi {
   }
 
   async create(target: string, object: JsonObject): Promise<ApiAnswer> {
-    return this.#call("POST", target, object);
+    return this.#call("POST", target, { type: json, value: object });
   }
 
   async update(target: string, object: JsonObject): Promise<ApiAnswer> {
-    return this.#call("PUT", target, object);
+    return this.#call("PUT", target, { type: json, value: object });
+  }
+
+  /** Changes an object by the operations of a JSON Patch (RFC 6902), all or none. */
+  async patch(target: string, operations: readonly JsonObject[]): Promise<ApiAnswer> {
+    return this.#call("PATCH", target, { type: "application/json-patch+json", value: operations });
   }
 
   /** A 401 says that nothing was done: the credential is fetched anew once. */
-  async #call(method: string, target: string, object: JsonObject | undefined): Promise<ApiAnswer> {
-    const first = await this.#once(method, target, object);
+  async #call(method: string, target: string, content: Content | undefined): Promise<ApiAnswer> {
+    const first = await this.#once(method, target, content);
     if (first.type !== "refused" || first.status !== 401) return first;
     this.#options.credential.invalidate();
-    return this.#once(method, target, object);
+    return this.#once(method, target, content);
   }
 
-  async #once(method: string, target: string, object: JsonObject | undefined): Promise<ApiAnswer> {
+  async #once(method: string, target: string, content: Content | undefined): Promise<ApiAnswer> {
     const { requester, credential, clock } = this.#options;
-    const headers: [string, string][] = [["accept", "application/json"]];
+    const headers: [string, string][] = [["accept", json]];
     const authorization = await credential.authorization();
     if (authorization !== undefined) headers.push(["authorization", authorization]);
-    if (object !== undefined) headers.push(["content-type", "application/json"]);
+    if (content !== undefined) headers.push(["content-type", content.type]);
     const aborter = new AbortController();
     const late = new GatewayError("UPSTREAM_TIMEOUT", "the apiserver did not answer the agent's own request in time");
     const cancel = clock.after(ownRequestTimeoutMs, () => aborter.abort(late));
     try {
-      const body = object === undefined ? undefined : Buffer.from(JSON.stringify(object));
+      const body = content === undefined ? undefined : Buffer.from(JSON.stringify(content.value));
       const response = await requester.request({ method, target, headers, body, longRunning: false, affinity, signal: aborter.signal });
       return toAnswer(response.status, await readText(response.body));
     } finally {
       cancel();
     }
   }
-}
-
-/** An object's field as an object; empty when it is not one. */
-export function objectField(object: JsonObject, name: string): JsonObject {
-  const value = object[name];
-  return isObject(value) ? value : {};
-}
-
-/** An object's field as a list; empty when it is not one. */
-export function listField(object: JsonObject, name: string): readonly unknown[] {
-  const value = object[name];
-  return Array.isArray(value) ? value : [];
-}
-
-/** An object's field as text; empty when it is not text. */
-export function textField(object: JsonObject, name: string): string {
-  const value = object[name];
-  return typeof value === "string" ? value : "";
-}
-
-/** An object's field as a list of texts; other elements are left out. */
-export function textsField(object: JsonObject, name: string): readonly string[] {
-  return listField(object, name).filter((value) => typeof value === "string");
-}
-
-/** Whether a value is a JSON object. */
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function toAnswer(status: number, text: string): ApiAnswer {

@@ -4,17 +4,14 @@
  * It is the one identity that may impersonate. It is asked for before each request, read again when it changes on disk or expires, and
  * never kept longer than that; it goes into the Authorization header of requests and nowhere else.
  */
-import { readFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { GatewayError } from "#core/errors.ts";
 import type { Clock } from "#agent/clock.ts";
+import { ExecCredentialSource, runCommand } from "#kubeconfig/exec-plugin.ts";
+import type { RunCommand } from "#kubeconfig/exec-plugin.ts";
+import { bearerValue, RefreshedFile } from "#kubeconfig/refreshed-file.ts";
 import { inClusterServerName } from "./endpoints.ts";
-import { ExecCredentialSource, runCommand } from "./exec-plugin.ts";
-import type { RunCommand } from "./exec-plugin.ts";
 import { readKubeconfig } from "./kubeconfig.ts";
 import type { KubeconfigContext } from "./kubeconfig.ts";
-import { fileRefreshMs } from "./limits.ts";
 
 /** The agent's side of TLS. The same object comes back until something in it changes. */
 export interface AgentTls {
@@ -67,43 +64,6 @@ export function createKubeconfigCredentials(options: KubeconfigOptions): {
   return { credentials: new KubeconfigCredentials(context, options), server: context.server };
 }
 
-/** A text file that is read again at most every few seconds; what was read before holds while it cannot be read. */
-class RefreshedFile {
-  readonly #path: string;
-  readonly #clock: Clock;
-  #text: string;
-  #readAtMs: number;
-  #reading: Promise<void> | undefined;
-
-  constructor(path: string, clock: Clock) {
-    this.#path = path;
-    this.#clock = clock;
-    this.#text = readOrRefuse(path);
-    this.#readAtMs = clock.now();
-  }
-
-  get text(): string {
-    return this.#text;
-  }
-
-  async refresh(): Promise<void> {
-    if (this.#clock.now() - this.#readAtMs < fileRefreshMs) return;
-    this.#reading ??= this.#read();
-    await this.#reading;
-  }
-
-  expire(): void {
-    this.#readAtMs = Number.NEGATIVE_INFINITY;
-  }
-
-  async #read(): Promise<void> {
-    const text = await readFile(this.#path, "utf8").catch(() => ""); // the kubelet is just exchanging it
-    if (text !== "") this.#text = text;
-    this.#readAtMs = this.#clock.now();
-    this.#reading = undefined;
-  }
-}
-
 class InClusterCredentials implements AgentCredentials {
   readonly #token: RefreshedFile;
   readonly #ca: RefreshedFile;
@@ -119,7 +79,7 @@ class InClusterCredentials implements AgentCredentials {
     await this.#token.refresh();
     await this.#ca.refresh();
     if (this.#tls.ca !== this.#ca.text) this.#tls = inClusterTls(this.#ca.text);
-    return bearer(this.#token.text);
+    return bearerValue(this.#token.text);
   }
 
   tls(): AgentTls {
@@ -143,7 +103,9 @@ class KubeconfigCredentials implements AgentCredentials {
     this.#tls = { ca, certificate, key, serverName, insecure };
     this.#file = source.type === "tokenFile" ? new RefreshedFile(source.path, clock) : undefined;
     this.#exec =
-      source.type === "exec" ? new ExecCredentialSource({ plugin: source.plugin, environment, clock, run: run ?? runCommand }) : undefined;
+      source.type === "exec"
+        ? new ExecCredentialSource({ plugin: source.plugin, environment, clock, run: run ?? runCommand, interactive: false })
+        : undefined;
   }
 
   async authorization(): Promise<string | undefined> {
@@ -152,10 +114,10 @@ class KubeconfigCredentials implements AgentCredentials {
       case "none":
         return undefined;
       case "token":
-        return bearer(source.token);
+        return bearerValue(source.token);
       case "tokenFile":
         await this.#file?.refresh();
-        return bearer(this.#file?.text ?? "");
+        return bearerValue(this.#file?.text ?? "");
       case "exec":
         return this.#fromExec();
     }
@@ -175,26 +137,10 @@ class KubeconfigCredentials implements AgentCredentials {
     if (credential?.certificate !== undefined && credential.certificate !== this.#tls.certificate) {
       this.#tls = { ...this.#tls, certificate: credential.certificate, key: credential.key };
     }
-    return credential?.token === undefined ? undefined : bearer(credential.token);
+    return credential?.token === undefined ? undefined : bearerValue(credential.token);
   }
 }
 
 function inClusterTls(ca: string): AgentTls {
   return { ca, certificate: undefined, key: undefined, serverName: inClusterServerName, insecure: false };
-}
-
-/** A token as a header value; what is not one visible word is no token, and could be another header line. */
-function bearer(text: string): string {
-  const token = text.trim();
-  if (!/^[\x21-\x7e]+$/.test(token))
-    throw new GatewayError("AGENT_CREDENTIAL", "the agent's own token is empty or holds a blank or control character");
-  return `Bearer ${token}`;
-}
-
-function readOrRefuse(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw new GatewayError("CONFIGURATION_INVALID", `${path}: the agent's own credential cannot be read`, { cause: error });
-  }
 }

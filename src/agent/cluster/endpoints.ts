@@ -2,8 +2,9 @@
 import { isIPv6 } from "node:net";
 import { GatewayError } from "#core/errors.ts";
 import type { Clock } from "#agent/clock.ts";
-import { isObject, listField, objectField, textField, textsField } from "./api.ts";
-import type { ApiAnswer, ClusterApi, JsonObject } from "./api.ts";
+import { isObject, listField, objectField, textField, textsField } from "#core/json-fields.ts";
+import type { JsonObject } from "#core/json-fields.ts";
+import type { ApiAnswer, ClusterApi } from "./api.ts";
 import { endpointsIntervalMs, maxEndpoints } from "./limits.ts";
 
 /** An apiserver's address. */

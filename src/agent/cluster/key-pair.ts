@@ -7,7 +7,7 @@ import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, ran
 import type { JsonWebKey, KeyObject } from "node:crypto";
 import { chmod, link, readFile, stat, unlink, writeFile } from "node:fs/promises";
 import { GatewayError } from "#core/errors.ts";
-import { objectField, textField } from "./api.ts";
+import { objectField, textField } from "#core/json-fields.ts";
 import type { ClusterApi } from "./api.ts";
 import { keyAttempts } from "./limits.ts";
 

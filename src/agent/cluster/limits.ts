@@ -1,17 +1,5 @@
 /** Every bound of the agent's own dealings with the cluster, each with its reason. */
 
-/** How long a token or CA file is used before it is read again: projected tokens change at 80 % of an hour or more. */
-export const fileRefreshMs = 10_000;
-
-/** An exec plugin's credential is renewed this long before it expires, so that no request leaves with a dying one. */
-export const execRenewalMs = 30_000;
-
-/** Time for an exec plugin: cloud ones ask a metadata server, some twice. */
-export const execTimeoutMs = 60_000;
-
-/** Output of an exec plugin: a token or a certificate chain with its key. */
-export const maxExecOutputBytes = 1 << 20;
-
 /** Time for one of the agent's own requests; the apiserver's own limit is 60 s, and a user waits for a review. */
 export const ownRequestTimeoutMs = 10_000;
 
@@ -35,3 +23,80 @@ export const maxEndpoints = 32;
 
 /** Attempts to agree on the key pair with replicas that start at the same moment: each loser reads the winner's. */
 export const keyAttempts = 5;
+
+/** Objects in one page of a list: what client-go asks for; an apiserver reads a page in some 100 ms. */
+export const listPageSize = 500;
+
+/** Bytes of one object in a list or a watch: etcd holds 1.5 MiB, and JSON takes up to four times what it stores. */
+export const maxWatchedObjectBytes = 8 << 20;
+
+/** Bytes of a list around its objects: kind, version and a continue token. */
+export const maxListFrameBytes = 256 << 10;
+
+/** Bytes of a refusal's Status. */
+export const maxRefusalBytes = 64 << 10;
+
+/** How long a watch is asked to last, at least and at most, as client-go's: both ends look at a fresh connection now and then. */
+export const minWatchSeconds = 300;
+export const maxWatchSeconds = 600;
+
+/** Wait for the head of a watch: the apiserver gives up a request that it cannot start within 60 s. */
+export const watchHeadMs = 75_000;
+
+/** Silence within a watch after which it is given up: apiservers send a bookmark each minute, so two were missed. */
+export const watchSilenceMs = 150_000;
+
+/** The same before the first objects are complete: they come without a pause, whatever the number. */
+export const initialSilenceMs = 30_000;
+
+/** First wait after a failure; it doubles up to the longest. Both are those of client-go's reflectors. */
+export const firstRetryMs = 800;
+export const longestRetryMs = 30_000;
+
+/** The longest wait that a Retry-After may ask for: a wrong header must not blind a node for an hour. */
+export const longestRetryAfterMs = 120_000;
+
+/** A watch without an event that ended sooner than this is a failure, as for client-go: otherwise it would be opened in a loop. */
+export const shortWatchMs = 1_000;
+
+/** Refusals in a row of a watch that goes on from a version, until everything is read anew: etcd may have been restored from a backup. */
+export const refusalsToReadAnew = 5;
+
+/** Time between looks for a resource that the apiserver does not serve: it comes with an upgrade. */
+export const absentResourceMs = 300_000;
+
+/** Characters of an event's note (events.k8s.io/v1 validation). */
+export const maxEventNote = 1_024;
+
+/** Events that are being written at once; more at the same moment say the same. */
+export const maxEventsInFlight = 16;
+
+/** Time until a node's startup taint is tried to be removed again. */
+export const taintRetryMs = 5_000;
+
+/** Time between looks at a node's own service proxy, to write what changed: rules take up to a second, and a person waits for the news. */
+export const nodeLeaseLookMs = 5_000;
+
+/** Least time between two writes of a node's Lease, so that a state that comes and goes costs no more than its kubelet. */
+export const nodeLeaseRestMs = 15_000;
+
+/** Time between renewals of a node's Lease while nothing changes: five thousand nodes then write 83 times a second, a sixth of their kubelets. */
+export const nodeLeaseRenewMs = 60_000;
+
+/** Time without a renewal after which nothing is known of a node: two were missed. */
+export const nodeLeaseSeconds = 180;
+
+/** Time until a Lease that could not be written is tried again. */
+export const nodeLeaseRetryMs = 30_000;
+
+/** The same after a refusal: rights come with somebody's change of the manifests. */
+export const nodeLeaseRefusedMs = 300_000;
+
+/** Time between looks at the nodes' Leases, for each page of them. */
+export const nodeStatesIntervalMs = 30_000;
+
+/** Pages of Leases that are read: ten thousand nodes, twice what Kubernetes is made for. */
+export const maxLeasePages = 20;
+
+/** Time for which a change of generations alone is not reported: each report wakes the gateway's object of the cluster. */
+export const generationReportMs = 300_000;

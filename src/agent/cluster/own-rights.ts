@@ -4,8 +4,9 @@
  * a mistake in somebody's RBAC, and the agent does not serve until it is mended.
  */
 import { GatewayError } from "#core/errors.ts";
-import { isObject, listField, objectField, textsField } from "./api.ts";
-import type { ClusterApi, JsonObject } from "./api.ts";
+import { isObject, listField, objectField, textsField } from "#core/json-fields.ts";
+import type { JsonObject } from "#core/json-fields.ts";
+import type { ClusterApi } from "./api.ts";
 
 /** A rule that the agent is known to need. */
 export interface NeededRule {

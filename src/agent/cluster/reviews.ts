@@ -1,7 +1,7 @@
 /** What users may do, asked of the cluster: SubjectAccessReviews (authorization.k8s.io/v1) with the agent's own identity. */
 import { GatewayError } from "#core/errors.ts";
 import type { Clock } from "#agent/clock.ts";
-import { objectField } from "./api.ts";
+import { objectField } from "#core/json-fields.ts";
 import type { ClusterApi } from "./api.ts";
 import { allowedReviewMs, deniedReviewMs, maxReviews } from "./limits.ts";
 

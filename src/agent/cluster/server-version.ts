@@ -1,6 +1,6 @@
 /** The version of the cluster's apiservers. */
 import { GatewayError } from "#core/errors.ts";
-import { textField } from "./api.ts";
+import { textField } from "#core/json-fields.ts";
 import type { ClusterApi } from "./api.ts";
 
 export interface ServerVersion {

@@ -1,7 +1,8 @@
 /** A cluster API that answers as a test says. */
 import { Readable } from "node:stream";
 import { ClusterApi } from "#agent/cluster/api.ts";
-import type { JsonObject, Requester } from "#agent/cluster/api.ts";
+import type { JsonObject } from "#core/json-fields.ts";
+import type { Requester } from "#agent/cluster/api.ts";
 import { ManualClock } from "../manual-clock.ts";
 
 export interface ApiCall {
