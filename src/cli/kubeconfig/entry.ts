@@ -48,14 +48,14 @@ export function execFields(entry: KubeconfigEntry): Readonly<Record<string, unkn
     interactiveMode: "IfAvailable",
     // The arguments name everything that the plugin needs.
     provideClusterInfo: false,
-    installHint: `This cluster is reached through ${entry.gateway}.\nInstall the sallyport command (npm install -g sallyport), then run:\n  sallyport login --gateway ${entry.gateway} --cluster ${entry.cluster}`,
+    installHint: `This cluster is reached through ${entry.gateway}.\nGet the sallyport command from your gateway's admin, then run:\n  sallyport login --gateway ${entry.gateway} --cluster ${entry.cluster}`,
   };
 }
 
-/** The context's name from a template with `{cluster}` and `{gateway}`; undefined when it would be empty or have white space. */
+/** The context's name from a template with `{cluster}` and `{gateway}`; undefined when it would be empty, or hold white space or a brace. */
 export function contextName(template: string, names: { readonly gateway: string; readonly cluster: string }): string | undefined {
   const name = template.replaceAll("{cluster}", names.cluster).replaceAll("{gateway}", new URL(names.gateway).hostname);
-  return /^\S+$/.test(name) ? name : undefined;
+  return /^[^\s{}]+$/.test(name) ? name : undefined;
 }
 
 export interface PluginSearch {
