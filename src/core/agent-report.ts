@@ -1,6 +1,9 @@
 /** What an agent tells the gateway of itself, in STATUS frames. */
 import { parsePublicKeySet } from "./gateway-api.ts";
-import type { Parsed, PublicKeySet } from "./gateway-api.ts";
+import type { PublicKeySet } from "./gateway-api.ts";
+import type { Parsed } from "./document.ts";
+import { isObject } from "./json-fields.ts";
+import { parseNodeStates, serviceProxyRole } from "./node-states.ts";
 
 export interface AgentReport {
   /** Each role's state, for `sallyport status`. */
@@ -9,7 +12,10 @@ export interface AgentReport {
   readonly issuerKeys: Readonly<Record<string, PublicKeySet>>;
 }
 
-/** Parses a STATUS payload; a key set that holds anything but public keys refuses it whole. */
+/**
+ * Parses a STATUS payload; a key set that holds anything but public keys refuses it whole. What nodes say of their service proxies is taken
+ * as it is understood, or not at all: an agent newer than the gateway must not lose the rest of its report.
+ */
 export function parseAgentReport(bytes: Uint8Array): Parsed<AgentReport> {
   const document = parseJson(bytes);
   if (!isObject(document) || !isObject(document["roles"]) || !isObject(document["issuerKeys"])) {
@@ -21,7 +27,13 @@ export function parseAgentReport(bytes: Uint8Array): Parsed<AgentReport> {
     if (parsed.type === "invalid") return parsed;
     issuerKeys.push([issuer, parsed.value]);
   }
-  return { type: "parsed", value: { roles: document["roles"], issuerKeys: Object.fromEntries(issuerKeys) } };
+  return { type: "parsed", value: { roles: readRoles(document["roles"]), issuerKeys: Object.fromEntries(issuerKeys) } };
+}
+
+function readRoles(roles: AgentReport["roles"]): AgentReport["roles"] {
+  if (!Object.hasOwn(roles, serviceProxyRole)) return roles;
+  const nodes = parseNodeStates(roles[serviceProxyRole]);
+  return { ...roles, [serviceProxyRole]: nodes.type === "parsed" ? nodes.value : { state: "unreadable" } };
 }
 
 function parseJson(bytes: Uint8Array): unknown {
@@ -30,8 +42,4 @@ function parseJson(bytes: Uint8Array): unknown {
   } catch {
     return undefined; // no JSON, or no UTF-8: the caller says what was expected
   }
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

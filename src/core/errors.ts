@@ -134,6 +134,13 @@ export function toGatewayError(thrown: unknown): GatewayError {
   return new GatewayError("INTERNAL", "an unexpected fault", { cause: thrown });
 }
 
+/** A fault of ours with the reference that finds its line in the log; any other failure as it is. */
+export function withReference(error: GatewayError, reference: string): GatewayError {
+  return error.code === "INTERNAL"
+    ? new GatewayError("INTERNAL", `${error.message} (reference ${reference})`, { cause: error.cause })
+    : error;
+}
+
 function row(status: number, reason: string, exit: number, hint: string): ErrorRow {
   return { status, reason, exit, hint };
 }

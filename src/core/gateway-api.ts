@@ -5,6 +5,9 @@
  */
 import { parseClusterName } from "./brand.ts";
 import type { ClusterName } from "./brand.ts";
+import { field, finish, readArray, readCount, readObject, readText } from "./document.ts";
+import type { Parsed } from "./document.ts";
+import { isObject } from "./json-fields.ts";
 import { errorTable } from "./errors.ts";
 import type { ErrorCode } from "./errors.ts";
 
@@ -69,11 +72,6 @@ export interface ClusterRegistration {
   readonly allowSharedAudience: boolean;
 }
 
-/** A parser's answer: the value, or everything that is wrong with it. */
-export type Parsed<Value> =
-  | { readonly type: "parsed"; readonly value: Value }
-  | { readonly type: "invalid"; readonly problems: readonly string[] };
-
 /** A failure that the gateway answered with. */
 export interface GatewayFailure {
   readonly code: ErrorCode;
@@ -87,8 +85,6 @@ export const maxConfigurationCharacters = 1024 * 1024;
 
 /** Keys in one set; real issuers publish fewer than ten. */
 export const maxKeysInSet = 100;
-
-const maxTextCharacters = 2048;
 
 export function parseLoginConfiguration(input: unknown): Parsed<LoginConfiguration> {
   return finish((problems) => readLogin(input, "", problems));
@@ -127,6 +123,11 @@ export function parseClusterRegistration(input: unknown): Parsed<ClusterRegistra
   });
 }
 
+/** Parses key sets by issuer URL. */
+export function parseIssuerKeySets(input: unknown): Parsed<Readonly<Record<string, PublicKeySet>>> {
+  return finish((problems) => readIssuerKeys(input, problems));
+}
+
 /** Parses a key set, and refuses one that holds a private or symmetric key, which must never leave its owner. */
 export function parsePublicKeySet(input: unknown): Parsed<PublicKeySet> {
   return finish((problems) => readKeySet(input, "", problems));
@@ -147,12 +148,6 @@ export function parseGatewayFailure(input: unknown): GatewayFailure | undefined 
 
 function isErrorCode(text: string): text is ErrorCode {
   return Object.hasOwn(errorTable, text);
-}
-
-function finish<Value>(read: (problems: string[]) => Value): Parsed<Value> {
-  const problems: string[] = [];
-  const value = read(problems);
-  return problems.length === 0 ? { type: "parsed", value } : { type: "invalid", problems };
 }
 
 function readLogin(input: unknown, at: string, problems: string[]): LoginConfiguration {
@@ -180,15 +175,13 @@ function readSummary(input: unknown, at: string, problems: string[]): ClusterSum
 
 function readAgent(input: unknown, at: string, problems: string[]): AgentState {
   const agent = readObject(input, at, problems);
-  const lanes = field(agent, "lanes");
-  if (typeof lanes !== "number" || !Number.isInteger(lanes) || lanes < 0) problems.push(`${at}lanes must be a whole number`);
   const node = field(agent, "node");
   const lastError = field(agent, "lastError");
   return {
     replica: readText(field(agent, "replica"), `${at}replica`, problems),
     version: readText(field(agent, "version"), `${at}version`, problems),
     connectedAt: readText(field(agent, "connectedAt"), `${at}connectedAt`, problems),
-    lanes: typeof lanes === "number" ? lanes : 0,
+    lanes: readCount(field(agent, "lanes"), `${at}lanes`, problems),
     roles: readObject(field(agent, "roles") ?? {}, `${at}roles`, problems),
     ...(node === undefined ? {} : { node: readText(node, `${at}node`, problems) }),
     ...(lastError === undefined ? {} : { lastError: readText(lastError, `${at}lastError`, problems) }),
@@ -242,33 +235,7 @@ function readUrl(input: unknown, at: string, problems: string[]): string {
   return text;
 }
 
-function readText(input: unknown, at: string, problems: string[]): string {
-  if (typeof input === "string" && input !== "" && input.length <= maxTextCharacters) return input;
-  problems.push(`${at} must be text of 1 to ${maxTextCharacters} characters`);
-  return "";
-}
-
-function readArray(input: unknown, at: string, problems: string[]): readonly unknown[] {
-  if (Array.isArray(input)) return input;
-  problems.push(`${at} must be a list`);
-  return [];
-}
-
-function readObject(input: unknown, at: string, problems: string[]): Readonly<Record<string, unknown>> {
-  if (isObject(input)) return input;
-  problems.push(`${at === "" ? "the document" : at.replace(/\.$/, "")} must be an object`);
-  return {};
-}
-
-function field(object: Readonly<Record<string, unknown>>, name: string): unknown {
-  return Object.hasOwn(object, name) ? object[name] : undefined;
-}
-
 function textOf(input: unknown, name: string): string | undefined {
   const value = isObject(input) ? input[name] : undefined;
   return typeof value === "string" ? value : undefined;
-}
-
-function isObject(input: unknown): input is Readonly<Record<string, unknown>> {
-  return input !== null && typeof input === "object" && !Array.isArray(input);
 }

@@ -12,17 +12,32 @@ export interface Place {
 /** The members of an object that is there, or of one that is missing. */
 export type Fields = (name: string) => Place;
 
+/** What a file should hold, for messages. */
+export interface ExpectedDocument {
+  /** Kind and version. */
+  readonly kind: string;
+  /** Who reads the file otherwise. */
+  readonly program: string;
+}
+
+const authenticationConfiguration: ExpectedDocument = {
+  kind: "an AuthenticationConfiguration (apiserver.config.k8s.io/v1)",
+  program: "kube-apiserver",
+};
+
 /**
- * Reads YAML 1.1 as kube-apiserver does, strictly: unknown and repeated fields are problems, and so is a scalar of another
+ * Reads YAML 1.1 as Kubernetes' programs do, strictly: unknown and repeated fields are problems, and so is a scalar of another
  * type. Every problem is kept with its line, so that all are reported at once.
  */
 export class YamlReader {
   readonly problems: ConfigurationProblem[] = [];
   readonly #file: string;
+  readonly #expected: ExpectedDocument;
   readonly #lines = new LineCounter();
 
-  constructor(file: string) {
+  constructor(file: string, expected: ExpectedDocument = authenticationConfiguration) {
     this.#file = file;
+    this.#expected = expected;
   }
 
   /** The document's root; undefined, with problems, when the text is not one YAML document. */
@@ -36,11 +51,14 @@ export class YamlReader {
     });
     const [document, another] = Array.isArray(documents) ? documents : [];
     if (document === undefined) {
-      this.addAt(0, "the file is empty; write an AuthenticationConfiguration (apiserver.config.k8s.io/v1)");
+      this.addAt(0, `the file is empty; write ${this.#expected.kind}`);
       return undefined;
     }
     if (another !== undefined)
-      this.addAt(another.range[0], "the file holds more than one YAML document; kube-apiserver reads the first only, so keep one");
+      this.addAt(
+        another.range[0],
+        `the file holds more than one YAML document; ${this.#expected.program} reads the first only, so keep one`,
+      );
     for (const fault of [...document.errors, ...document.warnings]) this.addAt(fault.pos[0], `this is not valid YAML: ${fault.message}`);
     if (this.problems.length > 0) return undefined;
     return { node: document.contents ?? undefined, path: "", offset: 0 };
@@ -99,6 +117,24 @@ export class YamlReader {
     return false;
   }
 
+  /** A whole number; undefined when the field is missing or not one. */
+  optionalInteger(place: Place): number | undefined {
+    if (place.node === undefined) return undefined;
+    if (isScalar(place.node) && typeof place.node.value === "number" && Number.isSafeInteger(place.node.value)) return place.node.value;
+    this.add(place, "this must be a whole number");
+    return undefined;
+  }
+
+  /** Whether something stands there that is not empty: no `""`, `0`, `0s`, `false`, `[]`, nor an object of such. */
+  isSet(place: Place): boolean {
+    return place.node !== undefined && isFilled(place.node);
+  }
+
+  /** The names of an object's members, in file order. */
+  names(place: Place): readonly string[] {
+    return isMap(place.node) ? place.node.items.map((pair) => (isScalar(pair.key) ? String(pair.key.value) : "")) : [];
+  }
+
   #place(value: unknown, path: string, keyOffset: number): Place {
     if (isAlias(value)) {
       this.addAt(value.range?.[0] ?? keyOffset, `${path}: references to anchors (*name) are not supported; write the value out`);
@@ -109,4 +145,10 @@ export class YamlReader {
     // A block text's own position is its indicator's line, which is the line an editor should show.
     return { node: isNull ? undefined : value, path, offset: value.range?.[0] ?? keyOffset };
   }
+}
+
+function isFilled(node: unknown): boolean {
+  if (isMap(node)) return node.items.some((pair) => isFilled(pair.value));
+  if (isSeq(node)) return node.items.length > 0;
+  return isScalar(node) && !["", 0, "0", "0s", false, null].some((empty) => node.value === empty);
 }

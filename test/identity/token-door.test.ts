@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import type { KeySource } from "#identity/key-source.ts";
 import { doorLimits } from "#identity/limits.ts";
 import { createTokenDoor } from "#identity/token-door.ts";
 import type { TokenRefusalReason } from "#identity/token-verdict.ts";
@@ -326,6 +327,48 @@ describe("a repeated token", () => {
     now = nowMs + 600_001;
     expect(door.verifyCached(token)).toMatchObject({ type: "refused", reason: "token-expired" });
     expect(await door.verify(token)).toMatchObject({ type: "refused", reason: "token-expired" });
+  });
+
+  /** Keys of an issuer that change in the test's hand. */
+  function changingKeys() {
+    const known = makeStaticKeys([key.jwk]);
+    const state = { generation: 1, isFresh: true, isUsable: true, isWithdrawn: false };
+    const keys: KeySource = {
+      generation: () => state.generation,
+      isFresh: () => state.isFresh,
+      isUsable: () => state.isUsable,
+      refresh: async () => undefined,
+      find: async (query) => {
+        if (!state.isUsable) return { type: "unavailable", message: "too old" };
+        const found = await known.find(query);
+        return state.isWithdrawn || found.type !== "found" ? { type: "unknown" } : { ...found, generation: state.generation };
+      },
+      exportKeys: () => undefined,
+    };
+    return { state, door: createTokenDoor({ configuration: makeConfiguration(), keysFor: () => keys, clock: () => nowMs }) };
+  }
+
+  it.each([
+    ["while its issuer's keys are fresh", true],
+    ["when they have to be looked at again", false],
+  ])("is refused once its key was withdrawn, %s", async (_name, isFresh) => {
+    const { state, door } = changingKeys();
+    const token = await makeToken({ key });
+    expect(await door.verify(token)).toMatchObject({ type: "verified" });
+    Object.assign(state, { generation: 2, isFresh, isWithdrawn: true });
+    expect(door.verifyCached(token)).toBeUndefined();
+    expect(await door.verify(token)).toMatchObject({ type: "refused", reason: "key-unknown" });
+  });
+
+  it("is refused once its issuer's keys are too old, and needs no second check while they are only to be looked at again", async () => {
+    const { state, door } = changingKeys();
+    const token = await makeToken({ key });
+    const verdict = await door.verify(token);
+    state.isFresh = false;
+    expect(door.verifyCached(token)).toBeUndefined();
+    expect(await door.verify(token)).toBe(verdict);
+    state.isUsable = false;
+    expect(await door.verify(token)).toMatchObject({ type: "refused", reason: "keys-unavailable" });
   });
 
   it("is not remembered when it was refused", async () => {

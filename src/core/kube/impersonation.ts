@@ -65,6 +65,13 @@ export function writeRequestHeaders(input: RequestHeaderInput): RequestHeaders {
   return { type: "headers", headers };
 }
 
+/** The identity's lines alone, as a client that may impersonate writes them (`kubectl --as`), or why they cannot be written. */
+export function writeIdentity(identity: UserInfo): RequestHeaders {
+  const refusal = identityProblem(identity);
+  if (refusal !== undefined) return { type: "refused", code: "IDENTITY_REFUSED", message: refusal };
+  return { type: "headers", headers: userLines(identity) };
+}
+
 /** Client headers that mean something to an apiserver, and none that says who somebody is. */
 const apiHeaderNames: ReadonlySet<string> = new Set([
   "accept",
@@ -136,16 +143,20 @@ function gatewayLines(input: RequestHeaderInput): readonly HeaderPair[] {
   return lines;
 }
 
-/** Kubernetes authentication reference, "User impersonation". */
 function identityLines(input: RequestHeaderInput): readonly HeaderPair[] {
-  const { username, uid, groups, extra } = input.identity;
+  const lines = [...userLines(input.identity)];
+  if (input.originalUser !== undefined) lines.push([extraHeaderName(originalUserExtra), encodeHeaderText(input.originalUser)]);
+  return lines;
+}
+
+/** Kubernetes authentication reference, "User impersonation". */
+function userLines({ username, uid, groups, extra }: UserInfo): readonly HeaderPair[] {
   const lines: HeaderPair[] = [["Impersonate-User", encodeHeaderText(username)]];
   if (uid !== "") lines.push(["Impersonate-Uid", encodeHeaderText(uid)]);
   for (const group of groups) lines.push(["Impersonate-Group", encodeHeaderText(group)]);
   for (const [key, values] of Object.entries(extra)) {
     for (const value of values) lines.push([extraHeaderName(key), encodeHeaderText(value)]);
   }
-  if (input.originalUser !== undefined) lines.push([extraHeaderName(originalUserExtra), encodeHeaderText(input.originalUser)]);
   return lines;
 }
 

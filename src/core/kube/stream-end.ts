@@ -3,6 +3,7 @@
  * with code 1000 and no Status before it for success, exit code 0, so that never happens here: exec and attach get a failure
  * Status on channel 3 and then 1000; where no Status can be said, the code is 1011.
  */
+import { maxCloseReasonBytes } from "./close-frame.ts";
 import type { FailureStatus } from "./status.ts";
 import { protocolFraming } from "./upgrade.ts";
 import type { UpgradeKind } from "./upgrade.ts";
@@ -24,11 +25,9 @@ export interface StreamEnd {
 /** The channel of errors and of the final Status (Kubernetes remotecommand protocols). */
 const errorChannel = 3;
 
-const maximumCloseReasonBytes = 123;
-
 /** The end of a stream of this kind and chosen sub-protocol (empty for none), for this failure. */
 export function endFrames(stream: { readonly kind: UpgradeKind; readonly protocol: string }, failure: FailureStatus): StreamEnd {
-  const closeReason = failure.message.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, maximumCloseReasonBytes);
+  const closeReason = failure.message.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, maxCloseReasonBytes);
   // A watch that ends is resumed by its client; an abnormal close would only be logged as a fault.
   if (stream.kind === "watch") return { messages: [], closeCode: 1000, closeReason };
   const framing = protocolFraming(stream.kind, stream.protocol);

@@ -4,7 +4,7 @@
  */
 import { encodeFrames, frameBytes } from "./frame.ts";
 import type { Allocate, Frame } from "./frame.ts";
-import { frameHeaderBytes, maxMessageBytes } from "./limits.ts";
+import { maxBatchFrames, maxMessageBytes } from "./limits.ts";
 import type { StreamEnd } from "./stream.ts";
 
 /** The share of a batch that one stream gets before the next one's turn, when more than one is ready. */
@@ -17,7 +17,7 @@ export class LaneSender {
   #control: Frame[] = [];
   readonly #ready = new Set<StreamEnd>();
 
-  /** @param batchBytes messages are filled up to this size */
+  /** @param batchBytes messages are filled with payload up to this size: frame headers come on top, so that two reads of a socket fill one */
   constructor(batchBytes: number, allocate?: Allocate) {
     this.#batchBytes = batchBytes;
     this.#allocate = allocate;
@@ -25,6 +25,11 @@ export class LaneSender {
 
   get isEmpty(): boolean {
     return this.#control.length === 0 && this.#ready.size === 0;
+  }
+
+  /** Control frames that wait. */
+  get waitingControl(): number {
+    return this.#control.length;
   }
 
   /** Queues a frame that costs no credit and goes before all data. */
@@ -47,7 +52,7 @@ export class LaneSender {
     const frames = this.#takeControl();
     let bytes = frames.reduce((sum, frame) => sum + frameBytes(frame), 0);
     for (const stream of this.#ready) {
-      if (bytes >= this.#batchBytes) break;
+      if (bytes >= this.#batchBytes || frames.length >= maxBatchFrames) break;
       const turn = this.#ready.size === 1 ? this.#batchBytes : turnBytes;
       bytes += takeTurn(stream, frames, Math.min(turn, this.#batchBytes - bytes));
       this.#ready.delete(stream); // and to the back of the line, which the loop reaches again when it has more to send
@@ -59,7 +64,7 @@ export class LaneSender {
   #takeControl(): Frame[] {
     const all = this.#control;
     let bytes = 0;
-    const count = all.findIndex((frame) => (bytes += frameBytes(frame)) > maxMessageBytes / 2);
+    const count = all.findIndex((frame, index) => (bytes += frameBytes(frame)) > maxMessageBytes / 2 || index >= maxBatchFrames);
     if (count === -1) {
       this.#control = [];
       return all;
@@ -70,11 +75,11 @@ export class LaneSender {
 
 function takeTurn(stream: StreamEnd, frames: Frame[], budget: number): number {
   let used = 0;
-  while (used < budget) {
-    const frame = stream.nextFrame(Math.max(1, budget - used - frameHeaderBytes));
+  while (used < budget && frames.length < maxBatchFrames) {
+    const frame = stream.nextFrame(budget - used);
     if (frame === undefined) break;
     frames.push(frame);
-    used += frameBytes(frame);
+    used += frame.type === "data" ? frame.payload.length : frameBytes(frame);
   }
   return used;
 }

@@ -3,6 +3,15 @@
 /** Bytes of a frame's header. */
 export const frameHeaderBytes = 8;
 
+/**
+ * Credit that a DATA frame costs beside its payload, and what one that waits counts for: about what keeping a small frame costs, so that a
+ * flood of tiny or empty messages is held back before it fills a memory.
+ */
+export const frameCostBytes = 64;
+
+/** Frames in a message that we make: a quarter of what a peer takes. */
+export const maxBatchFrames = 4_096;
+
 /** Largest WebSocket message: older hibernation read loops of Workers stop at 1 MiB. */
 export const maxMessageBytes = 1 << 20;
 
@@ -54,11 +63,23 @@ export const maxQueuedDatagrams = 64;
 /** Frames without payload or credit cost that one message may hold: a flood of them is an attack, not traffic. */
 export const maxFramesPerMessage = 16_384;
 
+/** Control frames that may wait for a lane: a few for each of its streams. A peer that causes more and does not read them would fill the memory. */
+export const maxWaitingControl = 4 * maxStreamsPerLane;
+
+/** Frames about a lane itself (PING, STATUS, GOAWAY) that it may bring between two heartbeats: agents report each half minute. */
+export const maxLaneFrames = 64;
+
+/** Bytes behind which an agent asks with a PING whether they were read; one that follows as many is no frame too many. */
+export const smallestBurstBytes = 512 << 10;
+
 /** Time between an agent's heartbeats on each lane: well below the 100 s after which edges drop silent sockets. */
 export const heartbeatMs = 8_000;
 
 /** A lane without a heartbeat or an answer for this long is dead: two heartbeats lost, with some slack. */
-export const laneDeadMs = 20_000;
+export const laneDeadMs = 17_000;
+
+/** How often that is looked at: with `laneDeadMs`, a network that swallows everything is noticed within 20 s. */
+export const laneCheckMs = 2_500;
 
 /** A lane must finish its handshake in this time, or it is closed. */
 export const handshakeMs = 10_000;

@@ -5,7 +5,7 @@
 import { decodeFrames } from "./frame.ts";
 import type { Allocate, Frame, ResetCode } from "./frame.ts";
 import { LaneSender } from "./lane.ts";
-import { maxStreamsPerLane } from "./limits.ts";
+import { maxStreamsPerLane, maxWaitingControl } from "./limits.ts";
 import { StreamEnd } from "./stream.ts";
 import type { StreamEvent } from "./stream.ts";
 
@@ -25,6 +25,8 @@ export interface MultiplexerOptions {
   readonly batchBytes: number;
   /** Largest number of streams at once. */
   readonly maxStreams?: number;
+  /** The id of the first stream that an edge opens: 1, or behind those that were given out before. */
+  readonly firstId?: number;
   /** Where messages are written; new memory for each unless given. */
   readonly allocate?: Allocate;
 }
@@ -35,13 +37,14 @@ export class Multiplexer {
   readonly #maxStreams: number;
   readonly #streams = new Map<number, StreamEnd>();
   readonly #sender: LaneSender;
-  #nextId = 1;
+  #nextId: number;
   /** The highest id that was ever opened: a frame for one above it is a fault, one for a lower one only came late. */
   #highestId = 0;
 
   constructor(options: MultiplexerOptions) {
     this.#role = options.role;
     this.#maxStreams = options.maxStreams ?? maxStreamsPerLane;
+    this.#nextId = options.firstId ?? 1;
     this.#sender = new LaneSender(options.batchBytes, options.allocate);
   }
 
@@ -67,6 +70,7 @@ export class Multiplexer {
   receive(message: Uint8Array): readonly LaneEvent[] {
     const decoded = decodeFrames(message);
     if (decoded.type === "invalid") return [{ type: "violation", reason: decoded.reason }];
+    if (this.#sender.waitingControl > maxWaitingControl) return [{ type: "violation", reason: "answers are asked for and not read" }];
     const events: LaneEvent[] = [];
     for (const frame of decoded.frames) {
       const event = this.#receiveFrame(frame);

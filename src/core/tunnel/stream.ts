@@ -1,14 +1,14 @@
 /**
  * One end of one stream: what may be sent, what may still come, and what it costs. Pure: frames and times in, frames and events out.
  *
- * Credit is counted in bytes for each direction: a DATA frame costs its payload and its header, so that empty frames cannot flood.
+ * Credit is counted in bytes for each direction: a DATA frame costs its payload and what keeping it costs, so that empty frames cannot flood.
  * A receiver grants again only what its reader has consumed, so a slow reader holds one window and nothing else. A window starts
  * small and doubles while the reader keeps up (`consumed`), so a stalled reader never gets a large one.
  * Order within a direction is the order of the calls; each direction ends by itself (half-close), or both by a reset.
  */
 import type { Frame, ResetCode } from "./frame.ts";
 import type { WindowPool } from "./window-pool.ts";
-import { frameHeaderBytes, initialWindowBytes, maxDataBytes, maxQueuedDatagrams, maxWindowBytes, windowGrowthMs } from "./limits.ts";
+import { frameCostBytes, initialWindowBytes, maxDataBytes, maxQueuedDatagrams, maxWindowBytes, windowGrowthMs } from "./limits.ts";
 
 /** What a received frame means for the stream's owner. */
 export type StreamEvent =
@@ -76,6 +76,16 @@ export class StreamEnd {
     return this.#queuedBytes;
   }
 
+  /** Pieces and messages in which they wait. */
+  get queuedPieces(): number {
+    return this.#queue.length;
+  }
+
+  /** What keeping that costs: flow control goes by this, since many tiny pieces have few bytes. */
+  get queuedCost(): number {
+    return this.#queuedBytes + this.#queue.length * frameCostBytes;
+  }
+
   /** Payload bytes that went out: the stream's offset in this direction. */
   get sentBytes(): number {
     return this.#sentBytes;
@@ -101,7 +111,7 @@ export class StreamEnd {
     if (this.#datagrams.length > 0) return true;
     const first = this.#queue[0];
     if (first === undefined) return false;
-    return first.type !== "data" || this.#sendCredit >= frameHeaderBytes + Math.min(1, first.payload.length);
+    return first.type !== "data" || this.#sendCredit >= frameCostBytes + Math.min(1, first.payload.length);
   }
 
   queueHead(payload: Uint8Array): void {
@@ -215,12 +225,12 @@ export class StreamEnd {
   }
 
   #nextData(first: Extract<Queued, { readonly type: "data" }>, maxBytes: number): Frame {
-    const room = Math.min(maxBytes, maxDataBytes, this.#sendCredit - frameHeaderBytes);
+    const room = Math.min(maxBytes, maxDataBytes, this.#sendCredit - frameCostBytes);
     const whole = first.payload.length <= room;
     const payload = whole ? first.payload : first.payload.subarray(0, room);
     if (whole) this.#queue.shift();
     else this.#queue[0] = { ...first, payload: first.payload.subarray(room) };
-    this.#sendCredit -= frameHeaderBytes + payload.length;
+    this.#sendCredit -= frameCostBytes + payload.length;
     this.#queuedBytes -= payload.length;
     this.#sentBytes += payload.length;
     return { type: "data", stream: this.id, payload, messageEnd: whole && first.messageEnd, text: first.text };
@@ -239,7 +249,7 @@ export class StreamEnd {
       return { type: "end", closeCode: frame.closeCode, closeReason: frame.closeReason };
     }
     if (frame.type !== "data") return { type: frame.type, payload: frame.payload };
-    const cost = frameHeaderBytes + frame.payload.length;
+    const cost = frameCostBytes + frame.payload.length;
     this.#receiveCredit -= cost;
     if (this.#receiveCredit < 0) return violation("FLOW", "more data than was granted");
     this.#unconsumed += cost;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Frame } from "#core/tunnel/frame.ts";
-import { frameHeaderBytes, initialWindowBytes, maxDataBytes, maxQueuedDatagrams, maxWindowBytes } from "#core/tunnel/limits.ts";
+import { frameCostBytes, initialWindowBytes, maxDataBytes, maxQueuedDatagrams, maxWindowBytes } from "#core/tunnel/limits.ts";
 import { StreamEnd } from "#core/tunnel/stream.ts";
 
 const plain = { messageEnd: false, text: false };
@@ -23,10 +23,10 @@ describe("sending", () => {
     const stream = new StreamEnd({ id: 1 });
     stream.queueData(new Uint8Array(initialWindowBytes * 2), plain);
     const first = drain(stream);
-    expect(stream.sentBytes).toBe(initialWindowBytes - first.length * frameHeaderBytes);
+    expect(stream.sentBytes).toBe(initialWindowBytes - first.length * frameCostBytes);
     expect(stream.isSendable).toBe(false);
     expect(stream.receive({ type: "window", stream: 1, credit: 100 })).toEqual({ type: "writable" });
-    expect(drain(stream)).toMatchObject([{ type: "data", payload: { length: 100 - frameHeaderBytes } }]);
+    expect(drain(stream)).toMatchObject([{ type: "data", payload: { length: 100 - frameCostBytes } }]);
   });
 
   test("marks only the last piece of a split message as its end", () => {
@@ -74,7 +74,7 @@ describe("sending", () => {
 describe("receiving", () => {
   test("refuses more than was granted, empty frames counted by their headers", () => {
     const stream = new StreamEnd({ id: 1 });
-    const empties = initialWindowBytes / frameHeaderBytes;
+    const empties = initialWindowBytes / frameCostBytes;
     for (let count = 0; count < empties; count++) expect(stream.receive(data(0)).type).toBe("data");
     expect(stream.receive(data(0))).toMatchObject({ type: "violation", code: "FLOW" });
   });
@@ -93,7 +93,7 @@ describe("receiving", () => {
 
   test("grants nothing to a reader that takes nothing", () => {
     const stream = new StreamEnd({ id: 1 });
-    stream.receive(data(initialWindowBytes - frameHeaderBytes));
+    stream.receive(data(initialWindowBytes - frameCostBytes));
     expect(stream.receive(data(0))).toMatchObject({ type: "violation" });
   });
 

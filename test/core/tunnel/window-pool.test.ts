@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { frameHeaderBytes, initialWindowBytes, maxDataBytes } from "#core/tunnel/limits.ts";
+import { frameCostBytes, initialWindowBytes, maxDataBytes } from "#core/tunnel/limits.ts";
 import { StreamEnd } from "#core/tunnel/stream.ts";
 import { WindowPool } from "#core/tunnel/window-pool.ts";
 
@@ -7,10 +7,10 @@ import { WindowPool } from "#core/tunnel/window-pool.ts";
 function readFast(stream: StreamEnd, pieces: number): void {
   let granted = initialWindowBytes;
   for (let count = 0; count < pieces; count++) {
-    const length = Math.min(maxDataBytes, granted - frameHeaderBytes);
+    const length = Math.min(maxDataBytes, granted - frameCostBytes);
     const event = stream.receive({ type: "data", stream: 1, payload: new Uint8Array(length), messageEnd: false, text: false });
     const grant = stream.consumed(event.type === "data" ? event.cost : 0, 0);
-    granted += (grant?.type === "window" ? grant.credit : 0) - length - frameHeaderBytes;
+    granted += (grant?.type === "window" ? grant.credit : 0) - length - frameCostBytes;
   }
 }
 
