@@ -20,6 +20,8 @@ export interface RequestAudit {
   started(status: number): void;
   end(end: { readonly status: number; readonly reason: string; readonly bytes: number }): void;
   fail(thrown: unknown): void;
+  /** Calls back once when the request or stream is over. */
+  whenOver(callback: (how: "answered" | "abandoned") => void): void;
 }
 
 export interface AuditSubject {
@@ -66,6 +68,7 @@ export function beginAudit(subject: AuditSubject, log: AuditLog): RequestAudit {
   const receivedAtMs = Date.now();
   let user: VerifiedToken | undefined;
   let isOver = false;
+  let onOver: (how: "answered" | "abandoned") => void = () => undefined;
   const write = (stage: AuditStage, code: number, annotations: Readonly<Record<string, string | number>>) => {
     log.add({
       auditId: id,
@@ -91,13 +94,18 @@ export function beginAudit(subject: AuditSubject, log: AuditLog): RequestAudit {
     end: ({ status, reason, bytes }) => {
       if (isOver) return;
       isOver = true;
+      onOver("answered");
       write("ResponseComplete", status, { decision: "carried", "close-reason": reason, bytes });
     },
     fail: (thrown) => {
       if (isOver) return;
       isOver = true;
       const error = toGatewayError(thrown);
+      onOver(error.code === "CANCELLED" ? "abandoned" : "answered");
       write("ResponseComplete", errorTable[error.code].status, { decision: "refused", "close-reason": error.code });
+    },
+    whenOver: (callback) => {
+      onOver = callback;
     },
   };
 }

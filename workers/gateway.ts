@@ -2,7 +2,9 @@
 import { parseClusterName } from "#core/brand.ts";
 import type { ClusterName } from "#core/brand.ts";
 import type { WindowPool } from "#core/tunnel/window-pool.ts";
+import type { UserLimits } from "#core/access/user-limits.ts";
 import type { AuditLog } from "./audit.ts";
+import type { GatewayConfiguration } from "./configuration.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
 import type { AdminDoor } from "./auth/admin-door.ts";
 import type { ClusterBook } from "./auth/cluster-book.ts";
@@ -10,10 +12,12 @@ import type { ClusterBook } from "./auth/cluster-book.ts";
 export interface Gateway {
   readonly env: Env;
   readonly context: ExecutionContext;
+  readonly configuration: GatewayConfiguration;
   readonly clusters: ClusterBook;
   readonly admins: AdminDoor;
   readonly auditLog: AuditLog;
   readonly windows: WindowPool;
+  readonly limits: UserLimits;
 }
 
 /** A request for a cluster's API: which cluster, and the target that the apiserver is to get. */

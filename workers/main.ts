@@ -8,16 +8,18 @@
  *     https://<gateway>/healthz          whether the Worker runs
  */
 import { Hono } from "hono";
-import { GatewayError, toGatewayError } from "#core/errors.ts";
+import { GatewayError } from "#core/errors.ts";
+import { gatewayAllowance, UserLimits } from "#core/access/user-limits.ts";
 import { sharedWindowBytes } from "#core/tunnel/limits.ts";
 import { WindowPool } from "#core/tunnel/window-pool.ts";
 import { AuditLog } from "./audit.ts";
 import { AdminDoor } from "./auth/admin-door.ts";
 import { ClusterBook } from "./auth/cluster-book.ts";
+import { parseConfiguration } from "./configuration.ts";
 import { placeOf } from "./gateway.ts";
 import type { Gateway } from "./gateway.ts";
 import { clusterRoutes } from "./routes/clusters.ts";
-import { failureResponse } from "./routes/failure.ts";
+import { failureResponse, tell, unkept } from "./routes/failure.ts";
 import { handleKube } from "./routes/kube.ts";
 import { handleTunnel } from "./routes/tunnel.ts";
 
@@ -25,25 +27,26 @@ export { ClusterHub } from "./hub/hub.ts";
 export { Registry } from "./hub/registry.ts";
 
 const app = new Hono<{ readonly Bindings: { gateway: Gateway } }>()
-  .get("/healthz", (context) => context.text("ok"))
+  // With a credential it is no probe of the gateway but kubectl's `get --raw /healthz`, which lost its cluster.
+  .get("/healthz", unkept, async (context, next) => (context.req.header("authorization") === undefined ? context.text("ok") : next()))
   .get("/tunnel/:cluster", (context) => handleTunnel(context.req.raw, context.env.gateway.env))
   .route("/gateway/v1", clusterRoutes)
   .notFound((context) => failureResponse(new GatewayError("NOT_FOUND", lostMessage(context.req.path))))
   .onError((error) => tell(error));
 
 /** What this isolate keeps between requests, made with its first one because it needs the environment. */
-let isolate: Pick<Gateway, "clusters" | "admins" | "auditLog" | "windows"> | undefined;
+let isolate: Isolate | undefined;
+
+type Isolate =
+  | { readonly type: "ready"; readonly parts: Omit<Gateway, "env" | "context"> }
+  | { readonly type: "broken"; readonly problems: readonly string[] };
 
 export default {
   async fetch(request, env, context) {
-    isolate ??= {
-      clusters: new ClusterBook(),
-      admins: new AdminDoor(env),
-      auditLog: new AuditLog(),
-      windows: new WindowPool(sharedWindowBytes),
-    };
-    const gateway: Gateway = { env, context, ...isolate };
+    isolate ??= openIsolate(env);
     try {
+      if (isolate.type === "broken") throw new GatewayError("CONFIGURATION_INVALID", isolate.problems.join("; "));
+      const gateway: Gateway = { env, context, ...isolate.parts };
       const url = URL.parse(request.url);
       if (url === null) throw new GatewayError("REQUEST_INVALID", "the request's Host or target is no URL");
       const place = placeOf(url, env);
@@ -55,15 +58,27 @@ export default {
   },
 } satisfies ExportedHandler<Env>;
 
+function openIsolate(env: Env): Isolate {
+  const parsed = parseConfiguration(env);
+  if (parsed.type === "invalid") {
+    console.error(JSON.stringify({ event: "configuration-invalid", problems: parsed.problems }));
+    return { type: "broken", problems: parsed.problems };
+  }
+  const configuration = parsed.value;
+  const parts = {
+    configuration,
+    clusters: new ClusterBook(),
+    admins: new AdminDoor(env),
+    auditLog: new AuditLog(),
+    windows: new WindowPool(sharedWindowBytes),
+    limits: new UserLimits(gatewayAllowance(configuration.streamsPerUser), () => Date.now()),
+  };
+  return { type: "ready", parts };
+}
+
 /** kubectl before 1.33 drops the path of its server's URL in `get --raw`, so that an API path comes here without its cluster. */
 function lostMessage(path: string): string {
   return /^\/(?:apis?|openapi|version|healthz|livez|readyz|metrics)(?:\/|$)/.test(path)
     ? "this path names no cluster: it must begin with /k/<cluster>, which kubectl before 1.33 leaves out in `get --raw`"
     : "nothing is here; clusters are at /k/<cluster>";
-}
-
-function tell(thrown: unknown): Response {
-  const error = toGatewayError(thrown);
-  if (error.code === "INTERNAL") console.error(JSON.stringify({ event: "fault", message: error.message, cause: String(error.cause) }));
-  return failureResponse(error);
 }

@@ -3,6 +3,9 @@
  * static admin token. A configuration that is missing or broken lets nobody in, and says so.
  */
 import { GatewayError } from "#core/errors.ts";
+import { parseIssuerKeySets, parseLoginConfiguration } from "#core/gateway-api.ts";
+import type { Parsed } from "#core/document.ts";
+import type { LoginConfiguration } from "#core/gateway-api.ts";
 import { parseCredentials } from "#core/kube/credentials.ts";
 import { parseAuthenticationConfiguration } from "#identity/configuration.ts";
 import type { AuthenticationConfiguration } from "#identity/configuration.ts";
@@ -12,7 +15,6 @@ import type { VerifiedToken } from "#identity/token-verdict.ts";
 import { compileUserRule } from "#identity/user-rule.ts";
 import type { UserRule } from "#identity/user-rule.ts";
 import { openIssuerKeys } from "./issuer-keys.ts";
-import type { KeySets } from "./issuer-keys.ts";
 
 type Doorway =
   | { readonly type: "ready"; readonly door: TokenDoor; readonly rule: UserRule }
@@ -44,24 +46,41 @@ export class AdminDoor {
 
 function openDoorway(env: Env): Doorway {
   if (env.ADMIN_AUTHENTICATION === "" || env.ADMIN_RULE === "")
-    return broken("ADMIN_AUTHENTICATION and ADMIN_RULE are not both set, so nobody administers this gateway");
-  const parsed = parseAuthenticationConfiguration(env.ADMIN_AUTHENTICATION, "ADMIN_AUTHENTICATION");
-  if (parsed.type === "invalid")
-    return broken(parsed.problems.map((problem) => `${problem.file}:${problem.line}: ${problem.message}`).join("; "));
+    return { type: "broken", problem: "ADMIN_AUTHENTICATION and ADMIN_RULE are not both set, so nobody administers this gateway" };
+  const authentication = parseAuthentication(env.ADMIN_AUTHENTICATION);
   const rule = compileUserRule(env.ADMIN_RULE);
-  if (rule.type === "invalid") return broken(`ADMIN_RULE: the expression ${rule.message}`);
-  const keysFor = openIssuerKeys(parsed.configuration, readKeySets(env.ADMIN_ISSUER_KEYS), {});
-  return { type: "ready", door: createDoor(parsed.configuration, keysFor), rule: rule.rule };
+  const keys = parseVariable("ADMIN_ISSUER_KEYS", env.ADMIN_ISSUER_KEYS, parseIssuerKeySets);
+  const problems = [...problemsOf(authentication), ...problemsOf(keys), ...problemsOf(parseAdminLogin(env))];
+  if (rule.type === "invalid") problems.push(`ADMIN_RULE: the expression ${rule.message}`);
+  if (authentication.type === "invalid" || rule.type === "invalid" || problems.length > 0)
+    return { type: "broken", problem: problems.join("; ") };
+  const configuration = authentication.value;
+  const keysFor = openIssuerKeys(configuration, keys?.type === "parsed" ? keys.value : {}, {});
+  return { type: "ready", door: createTokenDoor({ configuration, keysFor, clock: () => Date.now() }), rule: rule.rule };
 }
 
-function createDoor(configuration: AuthenticationConfiguration, keysFor: ReturnType<typeof openIssuerKeys>): TokenDoor {
-  return createTokenDoor({ configuration, keysFor, clock: () => Date.now() });
+function parseAuthentication(text: string): Parsed<AuthenticationConfiguration> {
+  const parsed = parseAuthenticationConfiguration(text, "ADMIN_AUTHENTICATION");
+  if (parsed.type === "parsed") return { type: "parsed", value: parsed.configuration };
+  return { type: "invalid", problems: parsed.problems.map(({ file, line, message }) => `${file}:${line}: ${message}`) };
 }
 
-function readKeySets(text: string): KeySets {
-  return text === "" ? {} : JSON.parse(text);
+function problemsOf(parsed: Parsed<unknown> | undefined): readonly string[] {
+  return parsed?.type === "invalid" ? parsed.problems : [];
 }
 
-function broken(problem: string): Doorway {
-  return { type: "broken", problem };
+/** How admins sign in; undefined when the gateway names no way. */
+export function parseAdminLogin(env: Env): Parsed<LoginConfiguration> | undefined {
+  return parseVariable("ADMIN_LOGIN", env.ADMIN_LOGIN, parseLoginConfiguration);
+}
+
+/** A variable that holds JSON, each problem with the variable's name; undefined when it is empty. */
+function parseVariable<Value>(name: string, text: string, parse: (input: unknown) => Parsed<Value>): Parsed<Value> | undefined {
+  if (text === "") return undefined;
+  try {
+    const parsed = parse(JSON.parse(text));
+    return parsed.type === "parsed" ? parsed : { type: "invalid", problems: parsed.problems.map((problem) => `${name}: ${problem}`) };
+  } catch {
+    return { type: "invalid", problems: [`${name} is no JSON`] }; // nothing else throws here: parsers list problems
+  }
 }

@@ -2,12 +2,16 @@
  * A user's WebSocket joined to their stream: messages keep their borders, type and order, and the close its code and reason.
  * workerd offers no way to stop reading a WebSocket, so an upload that outruns the cluster waits here, up to a limit that is told.
  */
-import { maxStreamMessageBytes } from "#core/tunnel/limits.ts";
+import { cutCloseReason, isSendableCloseCode } from "#core/kube/close-frame.ts";
+import { frameCostBytes, maxStreamMessageBytes } from "#core/tunnel/limits.ts";
 import type { GatewayError } from "#core/errors.ts";
 import type { Content, UserStream } from "./user-stream.ts";
 
 /** Bytes that may wait in the client's socket before the agent gets no more credit. */
 const maxWaitingDownloadBytes = 512 << 10;
+
+/** Messages of an upload that may wait for the agent's credit: what is allowed to wait in bytes, in the pieces that kubectl sends, and far more. */
+const maxWaitingUploadMessages = 1 << 16;
 
 /** workerd has no event for a socket that drained, so it is looked at this often while it is full. */
 const drainPollMs = 5;
@@ -37,6 +41,9 @@ export class ClientSocket {
   #owed: number[] = [];
   #poll: ReturnType<typeof setTimeout> | null = null;
   #over = false;
+  /** Messages and bytes that were sent since the socket was last empty. */
+  #sentMessages = 0;
+  #sentBytes = 0;
 
   constructor(options: ClientSocketOptions) {
     this.#options = options;
@@ -44,7 +51,7 @@ export class ClientSocket {
     socket.addEventListener("message", (event) => this.#fromClient(event.data));
     socket.addEventListener("close", (event) => this.#clientClosed(event.code, event.reason));
     socket.addEventListener("error", () => this.#clientClosed(1006, ""));
-    stream.listen((content) => this.#fromCluster(content));
+    stream.listen({ take: (content) => this.#fromCluster(content) });
   }
 
   /** Ends both sides with a failure that the client is told. */
@@ -67,8 +74,12 @@ export class ClientSocket {
     if (typeof data === "string") stream.write(new TextEncoder().encode(data), { messageEnd: true, text: true });
     else if (data instanceof ArrayBuffer) stream.write(new Uint8Array(data), { messageEnd: true, text: false });
     const { maxWaitingUploadBytes } = this.#options;
-    if (stream.queuedBytes <= maxWaitingUploadBytes) return;
-    stream.fail("TOO_LARGE", `an upload outran the tunnel by more than ${maxWaitingUploadBytes >> 20} MiB`, "TOO_LARGE");
+    if (stream.queuedCost <= maxWaitingUploadBytes && stream.queuedPieces <= maxWaitingUploadMessages) return;
+    stream.fail(
+      "TOO_LARGE",
+      `an upload outran the tunnel by more than ${maxWaitingUploadBytes >> 20} MiB or ${maxWaitingUploadMessages} messages`,
+      "TOO_LARGE",
+    );
   }
 
   #clientClosed(code: number, reason: string): void {
@@ -115,7 +126,11 @@ export class ClientSocket {
     const message = this.#parts.length === 1 ? payload : join(this.#parts, this.#partBytes);
     this.#parts = [];
     this.#partBytes = 0;
-    this.#options.socket.send(kind.text ? decoder.decode(message) : message);
+    const content = kind.text ? decodeText(message) : message;
+    if (content === undefined) this.#options.stream.fail("UPSTREAM_INVALID", "a text message that is not UTF-8", "PROTOCOL");
+    else this.#options.socket.send(content);
+    this.#sentMessages += 1;
+    this.#sentBytes += message.length;
   }
 
   /** Credit goes back to the agent once the client's socket has taken what was sent. */
@@ -127,11 +142,22 @@ export class ClientSocket {
   #settle(): void {
     this.#poll = null;
     if (this.#over) return;
-    if (waitingBytes(this.#options.socket) > maxWaitingDownloadBytes) {
+    if (this.#waitingCost() > maxWaitingDownloadBytes) {
       this.#poll = setTimeout(() => this.#settle(), drainPollMs);
       return;
     }
     for (const cost of this.#owed.splice(0)) this.#options.stream.consumed(cost);
+  }
+
+  /** What waits in the client's socket costs: the socket tells its bytes only, so its messages are reckoned by the share of bytes that wait. */
+  #waitingCost(): number {
+    const bytes = waitingBytes(this.#options.socket);
+    const messages = this.#sentMessages * Math.min(1, bytes / Math.max(1, this.#sentBytes));
+    if (bytes === 0) {
+      this.#sentMessages = 0;
+      this.#sentBytes = 0;
+    }
+    return bytes + messages * frameCostBytes;
   }
 
   #close(code: number | undefined, reason: string): void {
@@ -141,13 +167,21 @@ export class ClientSocket {
   }
 }
 
-/** Closes with the code that the other end used; 1005 means that there was none, and 1006 that there was no close at all. */
+/** Closes with the code that the other end used: 1005 means that there was none. What no close frame may say, 1006 among it, is a failure. */
 function closeExactly(socket: WebSocket, code: number | undefined, reason: string): void {
   try {
     if (code === undefined || code === 1005) socket.close();
-    else socket.close(code === 1006 ? 1011 : code, reason);
+    else socket.close(isSendableCloseCode(code) ? code : 1011, cutCloseReason(reason));
   } catch {
     // the client has closed already
+  }
+}
+
+function decodeText(bytes: Uint8Array): string | undefined {
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    return undefined; // not UTF-8
   }
 }
 

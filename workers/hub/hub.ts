@@ -8,7 +8,8 @@ import { DurableObject } from "cloudflare:workers";
 import { frameTypes, encodeFrames } from "#core/tunnel/frame.ts";
 import type { ResetCode } from "#core/tunnel/frame.ts";
 import { chooseProtocol, heartbeatRequest, heartbeatResponse, tunnelVersions } from "#core/tunnel/handshake.ts";
-import { frameHeaderBytes, handshakeMs, laneDeadMs } from "#core/tunnel/limits.ts";
+import { failureSentence, failureStatus, warningHeader } from "#core/kube/status.ts";
+import { frameHeaderBytes, handshakeMs, laneCheckMs, laneDeadMs } from "#core/tunnel/limits.ts";
 import { encodePayload, parseAgentHello } from "#core/tunnel/payload.ts";
 import type { StreamClass } from "#core/tunnel/payload.ts";
 import { linkStream, Switchboard } from "#core/tunnel/switchboard.ts";
@@ -22,9 +23,6 @@ import { verifyJoin } from "./join.ts";
 import { registryOf } from "./stubs.ts";
 import { ExchangeLink, isJoinedLane, LaneSocket, SocketLink } from "./sockets.ts";
 import type { ExchangeAnswer, HubLink, LaneAttachment, LinkAttachment } from "./sockets.ts";
-
-/** How often lanes are looked at while streams run: half of what makes a lane dead. */
-const watchMs = laneDeadMs / 2;
 
 type HubCircuit = Circuit<LaneSocket, HubLink>;
 
@@ -150,7 +148,7 @@ export class ClusterHub extends DurableObject<Env> {
   #acceptLane(request: Request): Response {
     const chosen = chooseProtocol(request.headers.get("sec-websocket-protocol"));
     const claims: JoinClaims = JSON.parse(request.headers.get("x-sallyport-join") ?? "{}");
-    if (chosen === undefined) return Response.json({ code: "AGENT_TOO_OLD", versions: tunnelVersions }, { status: 426 });
+    if (chosen === undefined) return refuseVersion();
     const { client, server } = socketPair();
     const attachment: LaneAttachment = {
       role: "lane",
@@ -193,6 +191,7 @@ export class ClusterHub extends DurableObject<Env> {
       else void this.#join(lane, message);
       return;
     }
+    lane.received(message.length);
     for (const delivery of this.#board.fromLane(lane, message)) this.#deliver(lane, delivery);
   }
 
@@ -202,13 +201,19 @@ export class ClusterHub extends DurableObject<Env> {
         delivery.link.deliver(delivery.bytes, delivery);
         return;
       case "lane":
+        if (lane.isFlooding(Date.now())) return this.#break(lane, "a flood of frames about the lane itself");
         this.#laneFrame(lane, delivery.frameType, delivery.bytes.subarray(frameHeaderBytes));
         return;
       case "violation":
-        this.#alarm(lane, delivery.reason);
-        this.#dropLane(lane.socket, 1008, delivery.reason);
-        return;
+        return this.#break(lane, delivery.reason);
     }
+  }
+
+  /** Ends a lane that breaks the protocol, once. */
+  #break(lane: LaneSocket, reason: string): void {
+    if (!this.#lanes.has(lane.socket)) return;
+    this.#alarm(lane, reason);
+    this.#dropLane(lane.socket, 1008, reason);
   }
 
   #laneFrame(lane: LaneSocket, type: number, payload: Uint8Array): void {
@@ -227,6 +232,7 @@ export class ClusterHub extends DurableObject<Env> {
     const { claims, nonce } = lane.attachment;
     lane.isJoining = true;
     const verdict = await verifyJoin({ message, claims, nonce, parse: parseAgentHello });
+    if (!this.#lanes.has(lane.socket)) return; // it was closed while its signature was verified
     if (verdict.type === "refused") return this.#refuse(lane, verdict.reason);
     const { hello } = verdict;
     this.#book.pin(claims.cluster, hello.key);
@@ -292,7 +298,7 @@ export class ClusterHub extends DurableObject<Env> {
       }
       const joining = [...this.#lanes.values()].some((lane) => !isJoinedLane(lane));
       if (joining || this.#board.circuitCount > 0) this.#watchSoon();
-    }, watchMs);
+    }, laneCheckMs);
   }
 
   #gone(socket: WebSocket, inOrder: boolean): void {
@@ -349,6 +355,14 @@ export class ClusterHub extends DurableObject<Env> {
     }
     if (this.#board.circuitCount > 0) this.#watchSoon();
   }
+}
+
+/** The agent logs the warning, and whoever tries by hand reads the Status. */
+function refuseVersion(): Response {
+  const message = `this gateway speaks versions [${tunnelVersions.join(", ")}] of the tunnel protocol, and the agent offered none of them`;
+  const status = failureStatus("AGENT_TOO_OLD", message);
+  const headers = { "cache-control": "no-store", warning: warningHeader(failureSentence("AGENT_TOO_OLD", message)) };
+  return Response.json(status, { status: status.code, headers });
 }
 
 function streamClass(url: URL): StreamClass {

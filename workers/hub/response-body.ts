@@ -15,7 +15,7 @@ export interface BodyOptions {
 /** Starts listening to a stream whose head has come. All of a short answer is there at once, and is then given as bytes. */
 export function readBody(stream: UserStream, options: BodyOptions): Uint8Array | ReadableStream<Uint8Array> {
   const reader = new BodyReader(stream, options);
-  stream.listen((content) => reader.take(content));
+  stream.listen({ take: (content) => reader.take(content), settled: () => reader.advance() });
   return reader.whole() ?? reader.stream();
 }
 
@@ -27,6 +27,8 @@ class BodyReader {
   #error: Error | undefined;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   #pulled: (() => void) | undefined;
+  /** What the client was given last, and has taken when it asks for more. */
+  #owed = 0;
 
   constructor(stream: UserStream, options: BodyOptions) {
     this.#stream = stream;
@@ -50,7 +52,6 @@ class BodyReader {
         this.#options.onExtend(content.expiresAtMs);
         return;
     }
-    this.#advance();
   }
 
   /** The body when all of it has come already. */
@@ -71,7 +72,8 @@ class BodyReader {
         pull: () =>
           new Promise<void>((resolve) => {
             this.#pulled = resolve;
-            this.#advance();
+            this.#repay();
+            this.advance();
           }),
         cancel: () => {
           this.#controller = undefined;
@@ -83,19 +85,25 @@ class BodyReader {
     );
   }
 
-  /** Gives the next chunk to a client that asks for one, or the end when all chunks were taken. */
-  #advance(): void {
+  /** Gives a client that asks for more all that waits, because each giving costs the runtime as much as some ten KiB; or the end behind it. */
+  advance(): void {
     const controller = this.#controller;
     if (controller === undefined) return;
     const pulled = this.#pulled;
-    const chunk = pulled === undefined ? undefined : this.#chunks.shift();
-    if (chunk !== undefined) {
-      controller.enqueue(chunk.bytes);
-      this.#stream.consumed(chunk.cost);
+    if (pulled !== undefined && this.#chunks.length > 0) {
+      for (const { bytes, cost } of this.#chunks.splice(0)) {
+        controller.enqueue(bytes);
+        this.#owed += cost;
+      }
     } else if (this.#end === "open" || this.#chunks.length > 0) return;
     else this.#finish(controller);
     this.#pulled = undefined;
     pulled?.();
+  }
+
+  #repay(): void {
+    if (this.#owed > 0) this.#stream.consumed(this.#owed);
+    this.#owed = 0;
   }
 
   #finish(controller: ReadableStreamDefaultController<Uint8Array>): void {

@@ -1,4 +1,5 @@
 /** What the hub sends to: agents' lanes, and users' links in their two forms. */
+import { heartbeatMs, maxLaneFrames, smallestBurstBytes } from "#core/tunnel/limits.ts";
 import type { ErrorCode } from "#core/errors.ts";
 import type { JoinClaims } from "./hub.ts";
 
@@ -33,6 +34,10 @@ export class LaneSocket {
   readonly socket: WebSocket;
   /** Its HELLO is being verified. */
   isJoining = false;
+  #laneFrames = 0;
+  #countedFromMs = 0;
+  /** Bytes that came since the last frame about the lane itself. */
+  #burstBytes = 0;
   #attachment: LaneAttachment;
 
   constructor(socket: WebSocket, attachment: LaneAttachment) {
@@ -46,6 +51,27 @@ export class LaneSocket {
 
   get attachment(): LaneAttachment {
     return this.#attachment;
+  }
+
+  /** Takes note of a message that came. */
+  received(bytes: number): void {
+    this.#burstBytes += bytes;
+  }
+
+  /**
+   * Counts a frame about the lane itself; whether its agent has sent more of them than one that means well. One behind a whole burst does
+   * not count: it asks whether that was read, and makes less work than the burst has.
+   */
+  isFlooding(nowMs: number): boolean {
+    const isBehindBurst = this.#burstBytes >= smallestBurstBytes;
+    this.#burstBytes = 0;
+    if (isBehindBurst) return false;
+    if (nowMs - this.#countedFromMs >= heartbeatMs) {
+      this.#countedFromMs = nowMs;
+      this.#laneFrames = 0;
+    }
+    this.#laneFrames += 1;
+    return this.#laneFrames > maxLaneFrames;
   }
 
   update(attachment: LaneAttachment): void {

@@ -23,6 +23,13 @@ export type Content =
   | Extract<StreamEvent, { readonly type: "data" | "end" | "extend" }>
   | { readonly type: "failed"; readonly error: GatewayError; readonly code: ResetCode };
 
+/** Who gets what follows the head. */
+export interface ContentListener {
+  take(content: Content): void;
+  /** All that came together was given. */
+  settled?(): void;
+}
+
 export interface UserStreamOptions {
   readonly hub: HubStub;
   readonly open: OpenPayload;
@@ -37,7 +44,7 @@ export class UserStream {
   readonly #options: UserStreamOptions;
   readonly #head = Promise.withResolvers<HeadPayload>();
   #link: Link | undefined;
-  #listener: ((content: Content) => void) | undefined;
+  #listener: ContentListener | undefined;
   #waiting: Content[] = [];
   #hasHead = false;
   #over = false;
@@ -49,9 +56,13 @@ export class UserStream {
     this.#end = new StreamEnd({ id: linkStream, receiveBonus: options.open.receiveBonus, pool: options.windows });
   }
 
-  /** Bytes that wait for the agent's credit. */
-  get queuedBytes(): number {
-    return this.#end.queuedBytes;
+  /** What the bytes that wait for the agent's credit cost. */
+  get queuedCost(): number {
+    return this.#end.queuedCost;
+  }
+
+  get queuedPieces(): number {
+    return this.#end.queuedPieces;
   }
 
   get sentBytes(): number {
@@ -86,9 +97,10 @@ export class UserStream {
   }
 
   /** Who gets what follows the head. Set it as soon as the head is there. */
-  listen(listener: (content: Content) => void): void {
+  listen(listener: ContentListener): void {
     this.#listener = listener;
-    for (const content of this.#waiting.splice(0)) listener(content);
+    for (const content of this.#waiting.splice(0)) listener.take(content);
+    listener.settled?.();
   }
 
   /** The reader has taken data of this cost. */
@@ -105,7 +117,7 @@ export class UserStream {
 
   /** Resolves when nothing waits for credit any more. */
   async drained(): Promise<void> {
-    if (this.#end.queuedBytes === 0 || this.#over) return;
+    if (this.#end.queuedCost === 0 || this.#over) return;
     await new Promise<void>((resolve) => (this.#onDrain = resolve));
   }
 
@@ -139,6 +151,7 @@ export class UserStream {
       if (this.#over) return;
       if ("stream" in frame) this.#on(this.#end.receive(frame));
     }
+    this.#listener?.settled?.();
     this.#settle();
   }
 
@@ -173,13 +186,13 @@ export class UserStream {
 
   #emit(content: Content): void {
     if (this.#listener === undefined) this.#waiting.push(content);
-    else this.#listener(content);
+    else this.#listener.take(content);
   }
 
   #flush(): void {
     if (this.#over || this.#link === undefined) return;
     for (let frames = this.#sendable(); frames.length > 0; frames = this.#sendable()) this.#link.send(encodeFrames(frames));
-    if (this.#end.queuedBytes === 0) this.#wakeWriter();
+    if (this.#end.queuedCost === 0) this.#wakeWriter();
   }
 
   #sendable(): Frame[] {
@@ -204,8 +217,9 @@ export class UserStream {
 
   #broken(error: GatewayError, code: ResetCode): void {
     this.#close(true);
-    if (this.#hasHead) this.#emit({ type: "failed", error, code });
-    else this.#head.reject(error);
+    if (!this.#hasHead) return this.#head.reject(error);
+    this.#emit({ type: "failed", error, code });
+    this.#listener?.settled?.();
   }
 
   #close(inOrder: boolean): void {

@@ -3,24 +3,27 @@ import { Hono } from "hono";
 import { GatewayError } from "#core/errors.ts";
 import { parseClusterName } from "#core/brand.ts";
 import type { ClusterName } from "#core/brand.ts";
-import { maxConfigurationCharacters, parseClusterRegistration, parseLoginConfiguration } from "#core/gateway-api.ts";
+import { maxConfigurationCharacters, parseClusterRegistration } from "#core/gateway-api.ts";
 import type { ClusterSummary } from "#core/gateway-api.ts";
 import { parseCredentials } from "#core/kube/credentials.ts";
 import { listAudiences, parseAuthenticationConfiguration } from "#identity/configuration.ts";
+import { parseAdminLogin } from "#workers/auth/admin-door.ts";
 import { clusterUrl } from "#workers/gateway.ts";
 import type { Gateway } from "#workers/gateway.ts";
 import type { ClusterRecord } from "#workers/hub/registry.ts";
 import { hubOf, registryOf } from "#workers/hub/stubs.ts";
+import { unkept } from "./failure.ts";
 
 /** Largest registration: the configuration, and key sets of a few issuers. */
 const maxRegistrationBytes = 2 * maxConfigurationCharacters;
 
 export const clusterRoutes = new Hono<{ readonly Bindings: { gateway: Gateway } }>()
+  .use(unkept)
   .get("/login", (context) => {
-    const { env } = context.env.gateway;
-    const parsed = parseLoginConfiguration(env.ADMIN_LOGIN === "" ? undefined : JSON.parse(env.ADMIN_LOGIN));
-    if (parsed.type === "invalid") throw new GatewayError("NOT_FOUND", "this gateway names no sign-in for its admins (ADMIN_LOGIN)");
-    return context.json(parsed.value);
+    const login = parseAdminLogin(context.env.gateway.env);
+    if (login === undefined) throw new GatewayError("NOT_FOUND", "this gateway names no sign-in for its admins (ADMIN_LOGIN)");
+    if (login.type === "invalid") throw new GatewayError("CONFIGURATION_INVALID", login.problems.join("; "));
+    return context.json(login.value);
   })
   .get("/clusters/:name/login", async (context) => {
     const record = await findRecord(context.env.gateway, context.req.param("name"));

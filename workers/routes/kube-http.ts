@@ -66,7 +66,7 @@ function isReading(method: string): boolean {
 }
 
 /** Bytes of an upload that are read at once: iterating over a body gives 4 KiB pieces, and the tunnel pays for each. */
-const uploadPieceBytes = 64 << 10;
+const uploadPieceBytes = 128 << 10;
 
 /** Bytes of an upload that may wait for the agent's credit while the next ones are read. */
 const uploadAheadBytes = 256 << 10;
@@ -80,7 +80,7 @@ async function sendBody(user: UserStream, body: ReadableStream<Uint8Array>, hasL
       const { value, done } = hasLength ? await reader.readAtLeast(uploadPieceBytes, piece) : await reader.read(piece);
       if (value !== undefined && value.length > 0) user.write(value, { messageEnd: false, text: false });
       if (done) break;
-      if (user.queuedBytes >= uploadAheadBytes) await user.drained();
+      if (user.queuedCost >= uploadAheadBytes) await user.drained();
     }
     user.finish();
   } catch {
@@ -109,7 +109,7 @@ function respond(call: KubeCall, user: UserStream, head: HeadPayload, hubMs: num
   headers.set("Audit-ID", call.audit.id);
   if (isLongRunning(call.request)) {
     call.audit.started(head.status);
-    if (expiry.atMs !== Number.POSITIVE_INFINITY) headers.append("Warning", warningHeader(endNotice(expiry.atMs)));
+    if (head.status < 300 && expiry.atMs !== Number.POSITIVE_INFINITY) headers.append("Warning", warningHeader(endNotice(expiry.atMs)));
   }
   return new Response(body, { status: head.status, headers, encodeBody: headers.has("content-encoding") ? "manual" : "automatic" });
 }

@@ -34,7 +34,7 @@ export async function answerWebSocket(call: KubeCall): Promise<Response> {
   const socket = new ClientSocket({
     stream: user,
     socket: server,
-    maxWaitingUploadBytes: Number(call.gateway.env.UPLOAD_BUFFER_MIB) * 1_048_576,
+    maxWaitingUploadBytes: call.gateway.configuration.maxWaitingUploadBytes,
     farewell: (error) => {
       const end = endFrames({ kind, protocol }, failureStatus(error.code, error.message));
       return {

@@ -9,6 +9,7 @@ import type { HeaderPairs } from "#core/kube/headers.ts";
 import { isDiscovery, isLongRunning, streamClass } from "#core/kube/request-class.ts";
 import { parseRequest } from "#core/kube/request-path.ts";
 import type { KubeRequest } from "#core/kube/request-path.ts";
+import { removedRequestNotice } from "#core/kube/removed-request.ts";
 import { classifyUpgrade } from "#core/kube/upgrade.ts";
 import type { Upgrade } from "#core/kube/upgrade.ts";
 import { bulkWindowBytes } from "#core/tunnel/limits.ts";
@@ -21,6 +22,7 @@ import { clientAddress } from "#workers/gateway.ts";
 import type { ClusterPlace, Gateway } from "#workers/gateway.ts";
 import { lastDiscovery } from "./discovery.ts";
 import { answerHttp } from "./kube-http.ts";
+import { tell } from "./failure.ts";
 import { answerWebSocket } from "./kube-websocket.ts";
 import { registryOf } from "#workers/hub/stubs.ts";
 
@@ -46,15 +48,22 @@ export interface KubeCall {
 }
 
 export async function handleKube(raw: Request, gateway: Gateway, place: ClusterPlace): Promise<Response> {
-  const headers = readHeaders(raw.headers);
+  const { headers, bytes } = readHeaders(raw.headers);
   const request = parseRequest(raw.method, place.target);
   const audit = beginAudit({ raw, place, request, headers, address: clientAddress(gateway.env, raw.headers) }, gateway.auditLog);
   try {
+    if (bytes > maxHeaderBytes) throw new GatewayError("HEADERS_TOO_LARGE", `the headers hold ${bytes} bytes`);
     if (request.type === "invalid") throw new GatewayError(request.code, request.message);
     const startedMs = Date.now();
     const { cluster, token, bearer, protocols } = await authenticate(gateway, place, headers, audit);
+    const removed = removedRequestNotice(request);
+    if (removed !== undefined) throw new GatewayError("NOT_FOUND", removed);
     const upgrade = classifyUpgrade(request, headers);
     if (upgrade.type === "refused") throw new GatewayError(upgrade.code, upgrade.message);
+    const isLong = upgrade.type === "websocket" || isLongRunning(request);
+    audit.whenOver(
+      gateway.limits.enter({ cluster: cluster.record.registration.name, issuer: token.issuer, subject: token.subject }, isLong),
+    );
     const open = openPayload({ raw, place, request, upgrade, headers, bearer, protocols, auditId: audit.id, gateway });
     const call: KubeCall = {
       gateway,
@@ -74,7 +83,7 @@ export async function handleKube(raw: Request, gateway: Gateway, place: ClusterP
     const stored = request.type !== "invalid" && isDiscovery(request) ? await lastDiscovery(gateway, place, headers, thrown) : undefined;
     if (stored === undefined) {
       audit.fail(thrown);
-      throw thrown;
+      return tell(thrown, audit.id);
     }
     audit.end({ status: 200, reason: "stored discovery", bytes: 0 });
     return stored;
@@ -115,7 +124,7 @@ async function verifyAtDoor(
 }
 
 /** The client's headers as byte strings, names in lower case; a runtime that decoded UTF-8 is undone. */
-function readHeaders(headers: Headers): HeaderPairs {
+function readHeaders(headers: Headers): { readonly headers: HeaderPairs; readonly bytes: number } {
   const pairs: (readonly [string, string])[] = [];
   let bytes = 0;
   for (const [name, value] of headers) {
@@ -123,8 +132,7 @@ function readHeaders(headers: Headers): HeaderPairs {
     // oxlint-disable-next-line no-control-regex -- everything beyond ASCII is what is looked for
     pairs.push([name, /^[\x00-\x7f]*$/.test(value) ? value : encodeHeaderText(value)]);
   }
-  if (bytes > maxHeaderBytes) throw new GatewayError("HEADERS_TOO_LARGE", `the headers hold ${bytes} bytes`);
-  return pairs;
+  return { headers: pairs, bytes };
 }
 
 interface OpenInput {
