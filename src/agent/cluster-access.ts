@@ -1,6 +1,7 @@
 /** The agent's way into its own cluster: credentials, the pool of apiservers kept up to date, and rights that must not be too many. */
 import { randomBytes } from "node:crypto";
 import { GatewayError } from "#core/errors.ts";
+import { serviceProxyNamespace } from "#core/node-states.ts";
 import { createApiserverPool } from "./apiserver/pool.ts";
 import type { ApiserverAddress, ApiserverPool } from "./apiserver/upstream.ts";
 import { systemClock } from "./clock.ts";
@@ -12,7 +13,8 @@ import { openFileKeyPair, openSecretKeyPair } from "./cluster/key-pair.ts";
 import type { ClusterKeyPair } from "./cluster/key-pair.ts";
 import { findExcessRights, impersonatorRules } from "./cluster/own-rights.ts";
 import type { NeededRule } from "./cluster/own-rights.ts";
-import type { AgentConfig } from "./config.ts";
+import type { ClusterConnection } from "./config/cluster-connection.ts";
+import type { TunnelConfig } from "./config/tunnel-config.ts";
 
 /** How often the agent looks whether its own rights have grown. */
 const rightsMs = 600_000;
@@ -20,21 +22,26 @@ const rightsMs = 600_000;
 /** Rights too many that are named one by one. */
 const maxNamedRights = 12;
 
-export interface ClusterAccess {
+/** A way to the apiservers, with the agent's own credential. */
+export interface ApiserverAccess {
   readonly credentials: AgentCredentials;
   readonly pool: ApiserverPool;
   readonly api: ClusterApi;
-  /** The key pair that the cluster's agents share. */
-  readonly key: ClusterKeyPair;
+  /** With a pod's ServiceAccount, not a kubeconfig. */
+  readonly isInCluster: boolean;
+  /** The addresses that the pool began with. */
+  readonly servers: readonly ApiserverAddress[];
   close(): Promise<void>;
 }
 
-/**
- * Opens the cluster. @throws GatewayError when it cannot be reached or the agent's ServiceAccount may do more than it needs
- * @param onExcess told when the ServiceAccount gains such rights later, or can no longer be looked at
- */
-export async function openClusterAccess(config: AgentConfig, onExcess: (reason: string) => void): Promise<ClusterAccess> {
-  const { credentials, servers, isInCluster } = openCluster(config);
+export interface ClusterAccess extends ApiserverAccess {
+  /** The key pair that the cluster's agents share. */
+  readonly key: ClusterKeyPair;
+}
+
+/** Opens the way to the apiservers that are given; nothing is asked yet. @throws GatewayError when the credential cannot be read */
+export async function openApiservers(connection: ClusterConnection): Promise<ApiserverAccess> {
+  const { credentials, servers, isInCluster } = openCluster(connection);
   const pool = createApiserverPool({
     servers,
     tls: () => credentials.tls(),
@@ -47,8 +54,19 @@ export async function openClusterAccess(config: AgentConfig, onExcess: (reason: 
   await credentials.authorization();
   pool.start();
   const api = new ClusterApi({ requester: pool, credential: credentials, clock: systemClock });
+  return { credentials, pool, api, isInCluster, servers, close: () => pool.close() };
+}
+
+/**
+ * Opens the cluster. @throws GatewayError when it cannot be reached or the agent's ServiceAccount may do more than it needs
+ * @param onExcess told when the ServiceAccount gains such rights later, or can no longer be looked at
+ */
+export async function openClusterAccess(config: TunnelConfig, onExcess: (reason: string) => void): Promise<ClusterAccess> {
+  const access = await openApiservers(config.connection);
+  const { api, pool, isInCluster } = access;
   if (isInCluster) await assertOwnRights(api, config);
-  const discovery = isInCluster && config.apiservers.length === 0 ? startDiscovery(api, (found) => pool.setServers(found)) : undefined;
+  const mayDiscover = isInCluster && config.connection.apiservers.length === 0;
+  const discovery = mayDiscover ? startDiscovery(api, (found) => pool.setServers(found)) : undefined;
   const watching = isInCluster
     ? setInterval(
         () => void assertOwnRights(api, config).catch((thrown: unknown) => onExcess(thrown instanceof Error ? thrown.message : "")),
@@ -56,34 +74,32 @@ export async function openClusterAccess(config: AgentConfig, onExcess: (reason: 
       )
     : undefined;
   return {
-    credentials,
-    pool,
-    api,
+    ...access,
     key: await openKey(api, config),
     close: async () => {
       clearInterval(watching);
       discovery?.stop();
-      await pool.close();
+      await access.close();
     },
   };
 }
 
-function openKey(api: ClusterApi, { key }: AgentConfig): Promise<ClusterKeyPair> {
+function openKey(api: ClusterApi, { key }: TunnelConfig): Promise<ClusterKeyPair> {
   return key.type === "file" ? openFileKeyPair(key.path) : openSecretKeyPair(api, key.namespace, key.name);
 }
 
-function openCluster(config: AgentConfig): {
+function openCluster(connection: ClusterConnection): {
   readonly credentials: AgentCredentials;
   readonly servers: readonly ApiserverAddress[];
   readonly isInCluster: boolean;
 } {
-  if (config.kubeconfig !== undefined) {
-    const opened = createKubeconfigCredentials({ ...config.kubeconfig, environment: process.env, clock: systemClock });
-    const urls = config.apiservers.length === 0 ? [opened.server] : config.apiservers;
+  if (connection.kubeconfig !== undefined) {
+    const opened = createKubeconfigCredentials({ ...connection.kubeconfig, environment: process.env, clock: systemClock });
+    const urls = connection.apiservers.length === 0 ? [opened.server] : connection.apiservers;
     return { credentials: opened.credentials, servers: explicitAddresses(urls, undefined), isInCluster: false };
   }
   const credentials = createInClusterCredentials({ directory: serviceAccountDirectory, clock: systemClock });
-  const given = explicitAddresses(config.apiservers, inClusterServerName);
+  const given = explicitAddresses(connection.apiservers, inClusterServerName);
   return { credentials, servers: given.length > 0 ? given : [inClusterServiceAddress(process.env)], isInCluster: true };
 }
 
@@ -108,14 +124,19 @@ function summarize(rights: readonly string[]): string {
 }
 
 /** An agent that could do more than impersonate would be worth stealing: it does not start with such rights. */
-async function assertOwnRights(api: ClusterApi, config: AgentConfig): Promise<void> {
+async function assertOwnRights(api: ClusterApi, config: TunnelConfig): Promise<void> {
   const secret: NeededRule | undefined =
     config.key.type === "secret"
       ? { verbs: ["get", "update"], apiGroups: [""], resources: ["secrets"], resourceNames: [config.key.name] }
       : undefined;
   const slices: NeededRule = { verbs: ["get", "list", "watch"], apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"] };
+  const leases: NeededRule = { verbs: ["list"], apiGroups: ["coordination.k8s.io"], resources: ["leases"] };
   const namespaces = ["default", ...(config.key.type === "secret" ? [config.key.namespace] : [])];
-  const excess = await findExcessRights(api, namespaces, [...impersonatorRules, slices, ...(secret === undefined ? [] : [secret])]);
-  if (excess.length > 0)
-    throw new GatewayError("AGENT_CREDENTIAL", `the agent's ServiceAccount may do more than it needs: ${summarize(excess)}`);
+  const needed = [...impersonatorRules, slices, ...(secret === undefined ? [] : [secret])];
+  const excess = new Set([
+    ...(await findExcessRights(api, namespaces, needed)),
+    ...(await findExcessRights(api, [serviceProxyNamespace], [...impersonatorRules, leases])),
+  ]);
+  if (excess.size > 0)
+    throw new GatewayError("AGENT_CREDENTIAL", `the agent's ServiceAccount may do more than it needs: ${summarize([...excess])}`);
 }

@@ -3,14 +3,16 @@ import { readFile } from "node:fs/promises";
 import { createTokenDoor } from "#identity/token-door.ts";
 import { systemClock } from "./clock.ts";
 import type { ClusterAccess } from "./cluster-access.ts";
+import { NodeStates } from "./cluster/node-states.ts";
 import { AccessReviews } from "./cluster/reviews.ts";
-import type { AgentConfig } from "./config.ts";
+import type { TunnelConfig } from "./config/tunnel-config.ts";
 import { IssuerKeys } from "./issuers/issuer-keys.ts";
 import type { HandlerOptions } from "./requests/admitted.ts";
 import { handleStream } from "./requests/handler.ts";
 import { RequestRecorder } from "./requests/record.ts";
 import { Sessions } from "./requests/sessions.ts";
-import { UserLimits } from "./requests/user-limits.ts";
+import { agentAllowance, UserLimits } from "#core/access/user-limits.ts";
+import { serviceProxyRole } from "#core/node-states.ts";
 import { Tunnel } from "./tunnel/tunnel.ts";
 import type { TunnelState } from "./tunnel/tunnel.ts";
 import { createWebSocketPeer } from "./websocket/peer.ts";
@@ -25,21 +27,24 @@ const reportMs = 30_000;
 const drainMs = 50_000;
 
 export class TunnelRole {
-  readonly #config: AgentConfig;
+  readonly #config: TunnelConfig;
   readonly #access: ClusterAccess;
   readonly #issuers: IssuerKeys;
   readonly #recorder = new RequestRecorder({ write: (text, done) => void process.stdout.write(text, () => done()) }, systemClock);
   readonly #sessions = new Sessions(Date.now);
   readonly #tunnel: Tunnel;
+  /** Of the nodes' service proxies; an agent outside of the cluster has no ServiceAccount that may read them. */
+  readonly #nodes: NodeStates | undefined;
   #droppedGroups = 0;
   #told = "";
   #wasReady = false;
   #reporting: NodeJS.Timeout | undefined;
 
-  constructor(config: AgentConfig, access: ClusterAccess) {
+  constructor(config: TunnelConfig, access: ClusterAccess) {
     this.#config = config;
     this.#access = access;
     this.#issuers = new IssuerKeys({ configuration: config.authentication, files: config.issuerKeys, clock: Date.now });
+    this.#nodes = access.isInCluster ? createNodeStates(access) : undefined;
     const handler = this.#handlerOptions();
     this.#tunnel = new Tunnel({
       target: {
@@ -63,29 +68,32 @@ export class TunnelRole {
 
   start(): void {
     this.#tunnel.start();
+    void this.#nodes?.start();
     this.#reporting = setInterval(() => void this.#tell(), reportMs);
   }
 
   /** Takes no new streams and resolves when the running ones are over, or have had their time. */
   async stop(): Promise<void> {
     clearInterval(this.#reporting);
+    this.#nodes?.stop();
     setTimeout(() => this.#tunnel.stop(), drainMs).unref();
     await this.#tunnel.drain();
     this.#recorder.flush();
   }
 
   #handlerOptions(): HandlerOptions {
-    const { authentication, cluster, allowedGroups } = this.#config;
+    const { authentication, cluster, allowedGroups, allowedKubeletPaths } = this.#config;
     const { credentials, pool, api } = this.#access;
     return {
       cluster,
       allowedGroups,
+      allowedKubeletPaths,
       door: createTokenDoor({ configuration: authentication, keysFor: this.#issuers.keysFor, clock: Date.now }),
       apiservers: pool,
       reviews: new AccessReviews(api, systemClock),
       authorization: () => credentials.authorization(),
       sessions: this.#sessions,
-      limits: new UserLimits(this.#config.streamsPerUser, Date.now),
+      limits: new UserLimits(agentAllowance(this.#config.streamsPerUser), Date.now),
       recorder: this.#recorder,
       createWebSocket: (socket, head, protocol) => createWebSocketPeer({ socket, head, protocol, clock: systemClock, mask: "random" }),
       onDroppedGroups: (count) => {
@@ -105,7 +113,9 @@ export class TunnelRole {
 
   /** Tells the gateway what has changed; what has not would wake a sleeping hub for nothing. */
   async #tell(): Promise<void> {
-    const report = { roles: { tunnel: this.#describe() }, issuerKeys: await this.#issuers.report() };
+    const nodes = this.#nodes?.report();
+    const roles = { tunnel: this.#describe(), ...(nodes !== undefined && { [serviceProxyRole]: nodes }) };
+    const report = { roles, issuerKeys: await this.#issuers.report() };
     const text = JSON.stringify(report);
     if (text === this.#told) return;
     this.#told = text;
@@ -125,4 +135,13 @@ export class TunnelRole {
       key: key.thumbprint,
     };
   }
+}
+
+function createNodeStates({ api }: ClusterAccess): NodeStates {
+  return new NodeStates({
+    api,
+    clock: systemClock,
+    random: Math.random,
+    onRefused: (what) => process.stderr.write(`${JSON.stringify({ event: "nodes-unknown", what })}\n`),
+  });
 }

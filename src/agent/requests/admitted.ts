@@ -10,13 +10,15 @@ import type { VerifiedToken } from "#identity/token-verdict.ts";
 import type { AccessReviews, Apiservers, WebSocketPeer } from "./ports.ts";
 import type { RequestEnd, RequestRecorder } from "./record.ts";
 import type { Sessions } from "./sessions.ts";
-import type { UserLimits } from "./user-limits.ts";
+import type { UserLimits } from "#core/access/user-limits.ts";
 
 export interface HandlerOptions {
   readonly cluster: string;
   readonly door: TokenDoor;
   /** Names, or `prefix*`. */
   readonly allowedGroups: readonly string[];
+  /** Kubelet paths that `nodes/proxy` reaches beyond reading: `isKubeletPathPattern`. */
+  readonly allowedKubeletPaths: readonly string[];
   readonly apiservers: Apiservers;
   readonly reviews: AccessReviews;
   /** The agent's own Authorization value; undefined when it authenticates by client certificate. */

@@ -86,7 +86,7 @@ class HttpExchange {
         this.#source?.destroy();
       },
       onDrain: () => {
-        if (this.#stream.queuedBytes < highWaterBytes) this.#source?.resume();
+        if (this.#stream.queuedCost < highWaterBytes) this.#source?.resume();
       },
     });
   }
@@ -95,7 +95,7 @@ class HttpExchange {
     this.#source = source;
     source.on("data", (chunk: Uint8Array) => {
       this.#stream.write(chunk, plain);
-      if (this.#stream.queuedBytes >= highWaterBytes) source.pause();
+      if (this.#stream.queuedCost >= highWaterBytes) source.pause();
     });
     source.on("end", () => {
       this.#stream.end();

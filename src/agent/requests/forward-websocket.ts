@@ -79,7 +79,7 @@ function carryAnswer(
   });
   body.on("data", (chunk: Uint8Array) => {
     stream.write(chunk, plain);
-    if (stream.queuedBytes >= highWaterBytes) body.pause();
+    if (stream.queuedCost >= highWaterBytes) body.pause();
   });
   body.on("end", () => stream.end());
   body.on("error", () => stream.reset("TRUNCATED", "the apiserver broke off its answer"));
@@ -118,13 +118,13 @@ class WebSocketBridge {
         this.#finish(code);
       },
       onDrain: () => {
-        if (stream.queuedBytes < highWaterBytes) peer.resume();
+        if (stream.queuedCost < highWaterBytes) peer.resume();
       },
     });
     peer.listen({
       onMessage: (data, text) => {
         stream.write(data, { messageEnd: true, text });
-        if (stream.queuedBytes >= highWaterBytes) peer.pause();
+        if (stream.queuedCost >= highWaterBytes) peer.pause();
       },
       onClose: (code, reason) => {
         if (code === 1006) stream.reset("TRUNCATED", "the apiserver's connection broke");

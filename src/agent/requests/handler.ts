@@ -2,10 +2,11 @@
  * One user's request, from OPEN to its end: verify the token, decide who it is and whether they may be somebody else, write the
  * headers, send it on, and carry what comes back. Each step either goes on or ends with one clear failure; no step repairs.
  */
-import { GatewayError, toGatewayError } from "#core/errors.ts";
+import { GatewayError, toGatewayError, withReference } from "#core/errors.ts";
 import type { ErrorCode } from "#core/errors.ts";
 import { decideIdentity } from "#core/access/identity.ts";
 import type { Identity } from "#core/access/identity.ts";
+import { nodeProxyProblem } from "#core/access/kubelet-paths.ts";
 import { impersonationChecks, parseImpersonation } from "#core/kube/impersonation-request.ts";
 import { isLongRunning, isUpgradeSubresource } from "#core/kube/request-class.ts";
 import { parseRequest } from "#core/kube/request-path.ts";
@@ -40,8 +41,8 @@ export async function handleStream(options: HandlerOptions, open: OpenPayload, s
     leave();
     const error = toGatewayError(thrown);
     record.end({ status: errorTable[error.code].status, reason: error.code, bytesIn: stream.receivedBytes, bytesOut: stream.sentBytes });
-    if (error.code === "INTERNAL") options.recorder.fault(error);
-    if (!stream.isClosed) sendFailure(stream, error);
+    if (error.code === "INTERNAL") options.recorder.fault(error, open.auditId);
+    if (!stream.isClosed) sendFailure(stream, withReference(error, open.auditId));
   }
 }
 
@@ -80,6 +81,8 @@ async function admit(options: HandlerOptions, open: OpenPayload, record: Request
   record.verified(token);
   options.sessions.renew(token);
   const own = decide(options, token.identity);
+  const nodeProblem = nodeProxyProblem({ request, isUpgrade: open.kind !== "http" }, options.allowedKubeletPaths);
+  if (nodeProblem !== undefined) throw new GatewayError("POLICY_DENIED", nodeProblem);
   const requested = parseImpersonation(open.headers);
   if (requested.type === "invalid") throw new GatewayError("REQUEST_INVALID", requested.message);
   const admitted = { open, request, token, longRunning: isLongRunning(request) || open.kind === "websocket", verifyMs, record };

@@ -69,13 +69,14 @@ export class RequestRecorder {
   }
 
   /** Writes a fault of ours, which no user is told in full. */
-  fault(error: GatewayError): void {
+  fault(error: GatewayError, auditId: string): void {
     const { cause } = error;
     this.#push(() =>
       JSON.stringify({
         event: "fault",
+        auditId,
         message: error.message,
-        cause: cause instanceof Error ? (cause.stack ?? cause.message) : String(cause),
+        cause: (cause instanceof Error ? cause : error).stack,
       }),
     );
   }

@@ -14,6 +14,12 @@ const maxMemoryBytes = 8 << 20;
 /** Bytes of one upload kept on disk; beyond it the user waits, and then the gateway's own limit ends the upload. */
 const maxFileBytes = 4 * 1024 ** 3;
 
+/** Messages of one upload on disk: its largest size in the pieces that kubectl sends. */
+const maxStoredParts = 1 << 17;
+
+/** What keeping a message costs beside its bytes: many tiny ones must not fill the memory. */
+const partCostBytes = 256;
+
 /** Bytes given to the target before it has taken them. */
 const maxOutstandingBytes = 1 << 20;
 
@@ -61,12 +67,12 @@ export class UploadSpool {
   /** Takes a part; `taken` is called once it is safe here or has gone on, so that the user may send more. */
   push(part: UploadMessage, taken: () => void): void {
     if (this.#closed) return taken();
-    if (this.#usesFile || this.#memoryBytes + part.payload.length > maxMemoryBytes) {
+    if (this.#usesFile || this.#memoryBytes + costOf(part) > maxMemoryBytes) {
       this.#schedule(() => this.#store(part, taken));
       return;
     }
     this.#memory.push(part);
-    this.#memoryBytes += part.payload.length;
+    this.#memoryBytes += costOf(part);
     taken();
     this.#advance();
   }
@@ -95,7 +101,7 @@ export class UploadSpool {
     while (!this.#closed && this.#outstandingBytes < maxOutstandingBytes) {
       const part = this.#memory.shift();
       if (part === undefined) break;
-      this.#memoryBytes -= part.payload.length;
+      this.#memoryBytes -= costOf(part);
       this.#give(part);
     }
     if (this.#closed || this.#memory.length > 0) return;
@@ -110,9 +116,9 @@ export class UploadSpool {
   }
 
   #give(part: UploadMessage): void {
-    this.#outstandingBytes += part.payload.length;
+    this.#outstandingBytes += costOf(part);
     this.#options.target(part, () => {
-      this.#outstandingBytes -= part.payload.length;
+      this.#outstandingBytes -= costOf(part);
       this.#advance();
     });
   }
@@ -132,7 +138,8 @@ export class UploadSpool {
 
   async #store(part: UploadMessage, taken: () => void): Promise<void> {
     this.#file ??= await openNameless(this.#options.directory);
-    if (this.#fileBytes + part.payload.length > maxFileBytes) throw new Error("the upload's file is full");
+    if (this.#fileBytes + part.payload.length > maxFileBytes || this.#stored.length >= maxStoredParts)
+      throw new Error("the upload's file is full");
     await this.#file.write(part.payload, 0, part.payload.length, this.#writeOffset);
     this.#stored.push({ offset: this.#writeOffset, length: part.payload.length, text: part.text });
     this.#writeOffset += part.payload.length;
@@ -150,13 +157,17 @@ export class UploadSpool {
       if (stored === undefined) break;
       const payload = new Uint8Array(stored.length);
       await file.read(payload, 0, stored.length, stored.offset);
-      bytes += stored.length;
+      bytes += stored.length + partCostBytes;
       this.#fileBytes -= stored.length;
       this.#memory.push({ payload, text: stored.text });
-      this.#memoryBytes += stored.length;
+      this.#memoryBytes += stored.length + partCostBytes;
     }
     if (this.#stored.length === 0) this.#writeOffset = 0;
   }
+}
+
+function costOf(part: UploadMessage): number {
+  return part.payload.length + partCostBytes;
 }
 
 /** A file that only this process can reach, and that is gone with it. */

@@ -3,6 +3,7 @@
  * as text, which the far side's runtime answers without waking anything, and silence closes the lane.
  */
 import { WebSocket } from "ws";
+import { encodeFrames } from "#core/tunnel/frame.ts";
 import { heartbeatRequest, offeredProtocols, tunnelVersions } from "#core/tunnel/handshake.ts";
 import {
   batchBytes,
@@ -10,6 +11,7 @@ import {
   heartbeatMs,
   interactiveBatchBytes,
   laneBufferBytes,
+  laneCheckMs,
   laneDeadMs,
   maxMessageBytes,
 } from "#core/tunnel/limits.ts";
@@ -18,6 +20,7 @@ import type { LaneEvent } from "#core/tunnel/multiplexer.ts";
 import { encodePayload, joinStatement, parseEdgeHello, parseOpen } from "#core/tunnel/payload.ts";
 import type { OpenPayload } from "#core/tunnel/payload.ts";
 import type { StreamEnd } from "#core/tunnel/stream.ts";
+import { BurstGate } from "./burst-gate.ts";
 import { MessageBuffers } from "./message-buffers.ts";
 import { highWaterBytes, TunnelStream } from "./tunnel-stream.ts";
 import type { LaneHooks } from "./tunnel-stream.ts";
@@ -61,10 +64,14 @@ export interface LaneOptions {
   readonly onEnd: (end: LaneEnd) => void;
 }
 
+/** Its bytes mean nothing: one is under way at a time. */
+const ping = encodeFrames([{ type: "ping", payload: new Uint8Array(8) }]);
+
 export class Lane {
   readonly #options: LaneOptions;
   readonly #multiplexer: Multiplexer;
   readonly #buffers: MessageBuffers;
+  readonly #gate = new BurstGate();
   readonly #streams = new Map<StreamEnd, TunnelStream>();
   /** Streams with bytes that wait, and streams that may be over once what is queued was sent: so that no flush walks all streams. */
   readonly #waiting = new Set<TunnelStream>();
@@ -81,6 +88,7 @@ export class Lane {
   #refusal: string | undefined;
   #isDraining = false;
   readonly #heartbeat: NodeJS.Timeout;
+  readonly #check: NodeJS.Timeout;
 
   /** @param token the join token for this connection */
   constructor(options: LaneOptions, token: string) {
@@ -99,6 +107,7 @@ export class Lane {
     });
     this.#wire();
     this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs);
+    this.#check = setInterval(() => this.#endWhenSilent(), laneCheckMs);
   }
 
   get streamCount(): number {
@@ -148,6 +157,7 @@ export class Lane {
 
   #ended(code: number, reason: string): void {
     clearInterval(this.#heartbeat);
+    clearInterval(this.#check);
     for (const stream of this.#streams.values()) stream.dispatch({ type: "reset", code: "AGENT_GONE", reason: "the lane closed" });
     this.#streams.clear();
     const refused = code === 4403 || (!this.#isJoined && this.#refusal !== undefined);
@@ -159,10 +169,13 @@ export class Lane {
   }
 
   #beat(): void {
-    if (performance.now() - this.#lastHeardMs > laneDeadMs) {
-      this.#refusal = "no heartbeat was answered";
-      this.#socket.terminate();
-    } else if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(heartbeatRequest);
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(heartbeatRequest);
+  }
+
+  #endWhenSilent(): void {
+    if (performance.now() - this.#lastHeardMs <= laneDeadMs) return;
+    this.#refusal = "no heartbeat was answered";
+    this.#socket.terminate();
   }
 
   #receive(message: Buffer): void {
@@ -178,6 +191,8 @@ export class Lane {
       case "status":
         if (!this.#isJoined) {
           this.#isJoined = true;
+          this.#gate.ask(performance.now());
+          this.#socket.send(ping);
           this.#options.onJoined();
         }
         return;
@@ -192,8 +207,10 @@ export class Lane {
         this.#refusal = event.reason;
         this.#socket.close(1002, event.reason.slice(0, 100));
         return;
-      case "goaway":
       case "pong":
+        this.#gate.answered(performance.now());
+        return;
+      case "goaway":
         return;
     }
   }
@@ -247,13 +264,14 @@ export class Lane {
   #flush(): void {
     const socket = this.#socket;
     if (socket.readyState !== WebSocket.OPEN) return;
-    while (socket.bufferedAmount < laneBufferBytes) {
+    while (this.#gate.isOpen && socket.bufferedAmount < laneBufferBytes) {
       const message = this.#multiplexer.nextMessage();
       if (message === undefined) break;
       socket.send(message, () => {
         this.#buffers.give(message);
         this.#afterSend();
       });
+      if (this.#gate.sent(message.length, performance.now())) socket.send(ping);
     }
     for (const end of this.#ending) if (end.isClosed) this.#release(end);
   }
@@ -261,7 +279,7 @@ export class Lane {
   readonly #afterSend = (): void => {
     this.#schedule();
     for (const stream of this.#waiting) {
-      if (stream.queuedBytes > highWaterBytes / 2) continue;
+      if (stream.queuedCost > highWaterBytes / 2) continue;
       this.#waiting.delete(stream);
       stream.drained();
     }

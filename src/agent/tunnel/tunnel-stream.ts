@@ -54,6 +54,11 @@ export class TunnelStream {
     return this.#end.queuedBytes;
   }
 
+  /** What keeping them costs, to which `highWaterBytes` applies. */
+  get queuedCost(): number {
+    return this.#end.queuedCost;
+  }
+
   get sentBytes(): number {
     return this.#end.sentBytes;
   }

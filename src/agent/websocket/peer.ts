@@ -7,14 +7,16 @@
  */
 import type { Duplex } from "node:stream";
 import type { Clock } from "#agent/clock.ts";
+import { cutCloseReason, isSendableCloseCode } from "#core/kube/close-frame.ts";
 import { createReceiver, createSender } from "./framing.ts";
 import type { Receiver, Sender } from "./framing.ts";
 import {
   closeTimeoutMs,
   maxBufferedChunks,
+  maxEmptyMessages,
   maxFragments,
   maxMessageBytes,
-  maxReasonBytes,
+  maxWaitingPongBytes,
   peerSilenceMs,
   pingIntervalMs,
 } from "./limits.ts";
@@ -59,17 +61,13 @@ export function createWebSocketPeer(options: PeerOptions): WebSocketPeer {
   return new Peer(options);
 }
 
-/** Close codes that a frame may carry (RFC 6455 section 7.4); others stand for what no frame said. */
-export function isSendableCloseCode(code: number): boolean {
-  return (code >= 1000 && code <= 1014 && code !== 1004 && code !== 1005 && code !== 1006) || (code >= 3000 && code <= 4999);
-}
-
 class Peer implements WebSocketPeer {
   readonly protocol: string | undefined;
   readonly #socket: Duplex;
   readonly #clock: Clock;
   readonly #sender: Sender;
   readonly #receiver: Receiver;
+  #emptyMessages = 0;
   readonly #head: Uint8Array;
   #listener: WebSocketListener | undefined;
   #sentClose = false;
@@ -99,7 +97,7 @@ class Peer implements WebSocketPeer {
     receiver.on("message", (data: Buffer, binary: boolean) => this.#deliver(data, !binary));
     receiver.on("ping", (data: Buffer) => this.#answerPing(data));
     receiver.on("conclude", (code: number, reason: Buffer) => this.#concluded(code, reason.toString()));
-    receiver.on("error", (error) => this.#violated(error));
+    receiver.on("error", (error) => this.#violated(closeCodeOf(error)));
     receiver.on("drain", () => {
       this.#full = false;
       this.#flow();
@@ -124,7 +122,7 @@ class Peer implements WebSocketPeer {
     if (this.#sentClose || this.#socket.destroyed) return;
     this.#sentClose = true;
     const sendable = code !== undefined && isSendableCloseCode(code);
-    this.#sender.close(sendable ? code : undefined, sendable ? cutReason(reason) : "", true, () => {
+    this.#sender.close(sendable ? code : undefined, sendable ? cutCloseReason(reason) : "", true, () => {
       if (this.#received !== undefined) this.#socket.end();
     });
     this.#cancelClose = this.#clock.after(closeTimeoutMs, () => this.#socket.destroy());
@@ -160,10 +158,13 @@ class Peer implements WebSocketPeer {
   }
 
   #deliver(data: Uint8Array, text: boolean): void {
+    this.#emptyMessages = data.length === 0 ? this.#emptyMessages + 1 : 0;
+    if (this.#emptyMessages > maxEmptyMessages) return this.#violated(1008);
     if (!this.#over) this.#listener?.onMessage(data, text);
   }
 
   #answerPing(data: Uint8Array): void {
+    if (this.#socket.writableLength > maxWaitingPongBytes) return;
     if (!this.#sentClose && !this.#socket.destroyed) this.#sender.pong(data, true, () => undefined);
   }
 
@@ -175,11 +176,11 @@ class Peer implements WebSocketPeer {
     this.#finish(code, reason);
   }
 
-  #violated(error: Error): void {
+  #violated(code: number): void {
     if (this.#socket.destroyed) return;
     if (!this.#sentClose) {
       this.#sentClose = true;
-      this.#sender.close(closeCodeOf(error), "", true, () => this.#socket.destroy());
+      this.#sender.close(code, "", true, () => this.#socket.destroy());
       this.#cancelClose = this.#clock.after(closeTimeoutMs, () => this.#socket.destroy());
     } else this.#socket.destroy();
     this.#finish(1006, "");
@@ -222,16 +223,4 @@ function closeCodeOf(error: Error): number {
     default:
       return 1002;
   }
-}
-
-/** A reason within a control frame's 123 bytes, cut between characters. */
-function cutReason(reason: string): string {
-  let cut = "";
-  let bytes = 0;
-  for (const character of reason) {
-    bytes += Buffer.byteLength(character);
-    if (bytes > maxReasonBytes) break;
-    cut += character;
-  }
-  return cut;
 }

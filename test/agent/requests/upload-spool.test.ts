@@ -62,6 +62,21 @@ test("leaves no file behind, not even while it is in use", async () => {
   spool.close();
 });
 
+test("counts tiny messages for what keeping them costs: a target that is stalled is given few, and the rest waits outside the memory", async () => {
+  let given = 0;
+  const spool = new UploadSpool({ directory: tmpdir(), target: () => (given += 1), onFailure: () => undefined });
+  const taken = Promise.withResolvers<void>();
+  let count = 0;
+  for (let index = 0; index < 100_000; index++)
+    spool.push({ payload: new Uint8Array(1), text: false }, () => {
+      count += 1;
+      if (count === 100_000) taken.resolve();
+    });
+  await taken.promise;
+  expect(given).toBeLessThan(10_000);
+  spool.close();
+});
+
 test("tells when the disk cannot take what does not fit in memory", async () => {
   const failed = Promise.withResolvers<unknown>();
   const spool = new UploadSpool({ directory: join(directory, "missing"), onFailure: failed.resolve, target: () => undefined });

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
-import { maxMessageBytes, peerSilenceMs, pingIntervalMs } from "#agent/websocket/limits.ts";
+import { maxEmptyMessages, maxMessageBytes, maxWaitingPongBytes, peerSilenceMs, pingIntervalMs } from "#agent/websocket/limits.ts";
 import { closeAll, closePayload, frame, listenTo, livePeer, rawPeer } from "./peer-maker.ts";
 
 afterEach(closeAll);
@@ -38,6 +38,15 @@ describe("a hostile apiserver", () => {
     expect(heard.closes).toBe(1);
   });
 
+  it("that sends nothing but empty messages is left with 1008 after as many as nobody means", async () => {
+    const { peer, far } = await rawPeer();
+    const heard = listenTo(peer);
+    far.write(Buffer.concat(Array.from({ length: maxEmptyMessages }, () => frame(2, ""))));
+    far.write(Buffer.concat([frame(2, "x"), ...Array.from({ length: maxEmptyMessages + 1 }, () => frame(1, ""))]));
+    expect(await heard.closed).toEqual([1006, ""]);
+    expect(heard.messages).toHaveLength(2 * maxEmptyMessages + 1);
+  });
+
   it("that goes on after its close frame is not heard", async () => {
     const { peer, far } = await rawPeer();
     const heard = listenTo(peer);
@@ -53,6 +62,15 @@ describe("a hostile apiserver", () => {
 });
 
 describe("pings", () => {
+  it("are not answered beyond what a peer that reads nothing may hold up here", async () => {
+    const { peer, near, far } = await rawPeer();
+    listenTo(peer);
+    far.pause();
+    const flood = Buffer.concat(Array.from({ length: 10_000 }, () => frame(9, "x".repeat(125))));
+    for (let sent = 0; sent < 40; sent++) await new Promise((resolve) => far.write(flood, resolve));
+    expect(near.writableLength).toBeLessThanOrEqual(maxWaitingPongBytes + 1_000);
+  });
+
   it("are answered with their own bytes", async () => {
     const { peer, far } = await livePeer();
     listenTo(peer);

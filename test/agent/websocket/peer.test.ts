@@ -1,7 +1,6 @@
 import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
 import { closeTimeoutMs } from "#agent/websocket/limits.ts";
-import { isSendableCloseCode } from "#agent/websocket/peer.ts";
 import { closeAll, frame, listenTo, livePeer, rawPeer } from "./peer-maker.ts";
 
 afterEach(closeAll);
@@ -242,10 +241,4 @@ describe("a close by the user", () => {
     peer.close(1000, "");
     expect((await heard.closed)[0]).toBe(1000);
   });
-});
-
-it("codes that a frame may carry are those of RFC 6455 section 7.4", () => {
-  const sendable = Array.from({ length: 5002 }, (_, code) => code).filter((code) => isSendableCloseCode(code));
-  expect(sendable.filter((code) => code < 3000)).toEqual([1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014]);
-  expect([sendable.at(12), sendable.at(-1)]).toEqual([3000, 4999]);
 });
