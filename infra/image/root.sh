@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# root.sh FOLDER: puts the agent's root file system into FOLDER: Node, the libraries that it is linked with, and the bundle of dist/.
-# No shell, no package manager, no other program: what is not there cannot be used against the cluster. Run `npm run build` first.
+# root.sh FOLDER [PROGRAM…]: puts the agent's root file system into FOLDER: Node, the bundle of dist/, the programs that a role needs (the
+# service proxy: nft and conntrack), and the libraries that they are linked with. No shell, no package manager, no other program: what is
+# not there cannot be used against the cluster. Run `npm run build` first.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$here/../..
 root=$1
+shift
 node=$repository/node_modules/node/bin/node
 bundle=$repository/dist
 for needed in "$node" "$bundle/sallyport.js" "$bundle/agent.js"; do
@@ -12,11 +14,21 @@ for needed in "$node" "$bundle/sallyport.js" "$bundle/agent.js"; do
 done
 
 mkdir -p "$root"/{app,bin,etc,tmp}
-cp -L "$node" "$root/bin/node"
-# ldd names the libraries by the paths at which the loader will look for them.
-for library in $(ldd "$node" | grep -o '/[^ ]*'); do
-  mkdir -p "$root$(dirname "$library")"
-  cp -L "$library" "$root$library"
+
+# add_program FILE: ldd names the libraries by the paths at which the loader will look for them.
+add_program() {
+  local library
+  cp -L "$1" "$root/bin/"
+  for library in $(ldd "$1" | grep -o '/[^ :]*' | grep -v "^$1$"); do
+    mkdir -p "$root$(dirname "$library")"
+    cp -L "$library" "$root$library"
+  done
+}
+
+add_program "$node"
+for program in "$@"; do
+  file=$(PATH=$PATH:/usr/sbin:/sbin command -v "$program") || { echo "root.sh: the program $program is not installed" >&2; exit 1; }
+  add_program "$file"
 done
 # glibc loads these two by name when a host name is looked up, so ldd does not know them.
 libraries=$(ldconfig -p)

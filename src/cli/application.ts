@@ -18,8 +18,10 @@ import { version } from "./version.ts";
 
 /** Runs the arguments after the program's name; answers the exit code (the error table says which). */
 export async function runApplication(args: readonly string[], context: CliContext, table: CommandTable): Promise<number> {
-  const application = await buildFor(args[0], table, failureText(context, wantsJson(args)));
-  await run(application, args.length === 0 ? ["--help"] : args, context);
+  // `help` and `help status` are what many type first.
+  const asked = args.length === 0 || args[0] === "help" ? [...args.slice(1), "--help"] : args;
+  const application = await buildFor(asked[0], table, failureText(context, wantsJson(args)));
+  await run(application, asked.flatMap(splitEmptyValue), context);
   const code = Number(context.process.exitCode ?? 0);
   // The framework's own codes are negative: arguments and commands it cannot read are a wrong usage, the rest are faults of ours.
   if (code === frameworkUnknownCommand || code === frameworkInvalidArgument) return exitCodeOf({ code: "USAGE", title: "" });
@@ -33,9 +35,17 @@ export async function proposeWords(words: readonly string[], context: CliContext
   return proposals.map((proposal) => (proposal.brief === "" ? proposal.completion : `${proposal.completion}\t${proposal.brief}`));
 }
 
+/** `--flag=` is a flag with an empty value, as in Go's programs; the framework knows it as two words only. */
+function splitEmptyValue(arg: string): readonly string[] {
+  return /^--[a-z][a-z-]*=$/.test(arg) ? [arg.slice(0, -1), ""] : [arg];
+}
+
 /** Exit codes of @stricli/core 1.3 (its `ExitCode`). */
 const frameworkUnknownCommand = -5;
 const frameworkInvalidArgument = -4;
+
+/** How far a word may be from a command to be taken for a slip: some letters left out or two changed places, one wrong or too many. */
+const suggestionDistance = { threshold: 3, weights: { insertion: 1, deletion: 3, substitution: 2, transposition: 0 } };
 
 /** The application with the one command loaded that was called; the others stand there by name, for help and for "did you mean". */
 async function buildFor(called: string | undefined, table: CommandTable, text: ApplicationText): Promise<Application<CliContext>> {
@@ -50,7 +60,7 @@ async function buildFor(called: string | undefined, table: CommandTable, text: A
   return buildApplication(root, {
     name: "sallyport",
     versionInfo: { currentVersion: version },
-    scanner: { caseStyle: "allow-kebab-for-camel" },
+    scanner: { caseStyle: "allow-kebab-for-camel", distanceOptions: suggestionDistance },
     documentation: { caseStyle: "convert-camel-to-kebab", disableAnsiColor: true },
     completion: { includeAliases: false },
     localization: { text },

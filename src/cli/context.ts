@@ -40,6 +40,8 @@ export interface CliContext {
   readonly openBrowser: (url: string) => void;
   /** Aborts when the person interrupts. */
   readonly signal: AbortSignal;
+  /** Runs the agent as a program of its own, with the same streams; answers its exit code. */
+  readonly runAgent: (args: readonly string[]) => Promise<number>;
   /** URL of the running entry: src/cli/main.ts, or the bundle's sallyport.js. */
   readonly entryUrl: string;
 }

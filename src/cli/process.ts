@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { homedir } from "node:os";
 import { createInterface } from "node:readline/promises";
+import { fileURLToPath } from "node:url";
 import { setTimeout as wait } from "node:timers/promises";
 import { runApplication } from "./application.ts";
 import { commandTable } from "./command-table.ts";
@@ -41,9 +42,23 @@ function createProcessContext(entryUrl: string, signal: AbortSignal): CliContext
     ask,
     openBrowser,
     signal,
+    runAgent: (args) => runAgent(entryUrl, args),
     entryUrl,
   };
 }
+
+/** The agent is no part of this program: it is found beside its entry. */
+async function runAgent(entryUrl: string, args: readonly string[]): Promise<number> {
+  const agent = new URL(entryUrl.endsWith(".ts") ? "../agent/main.ts" : "./agent.js", entryUrl);
+  const child = spawn(process.execPath, [fileURLToPath(agent), ...args], { stdio: "inherit" });
+  return new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (code) => resolve(code ?? signalExitCode));
+  });
+}
+
+/** As a shell says that a signal ended a program. */
+const signalExitCode = 128;
 
 /** One line for each request: no header, body or query, since these hold secrets. */
 const loggingFetch: Fetch = async (input, init) => {

@@ -237,6 +237,31 @@ describe("doctor", () => {
     expect((await doctor()).findings["WebSocket"]).toMatchObject({ type: "skipped" });
   });
 
+  it("takes an apiserver's own refusal of the upgrade for what it is: the upgrade got through", async () => {
+    gateway.upgradeStatus = undefined;
+    const body = { kind: "Status", status: "Failure", message: "no watch over WebSocket", code: 400 };
+    gateway.overrides.set("GET /k/prod/api/v1/namespaces/default/configmaps", { status: 400, body });
+    expect((await doctor()).findings["WebSocket"]).toMatchObject({ type: "passed" });
+  });
+
+  it("tells what the gateway itself refuses the upgrade for", async () => {
+    gateway.upgradeStatus = undefined;
+    gateway.overrides.set(
+      "GET /k/prod/api/v1/namespaces/default/configmaps",
+      failureAnswer("RATE_LIMITED", "one user has at most 3 watches and streams open"),
+    );
+    const { exitCode, findings } = await doctor();
+    expect(findings["WebSocket"]).toMatchObject({ type: "failed", detail: "one user has at most 3 watches and streams open" });
+    expect(exitCode).toBe(75);
+  });
+
+  it("without a cluster's name does not call somebody signed out who is signed in to a cluster", async () => {
+    gateway.logins.set("", { issuer: issuer.url, clientId: "admins", scopes: ["openid"] });
+    const result = await bench.run(["doctor", "--gateway", gateway.url]);
+    expect(result.stdout).toContain("sallyport doctor --cluster prod");
+    expect(result.exitCode).toBe(0);
+  });
+
   it("allows a kuberc that names the plugin", async () => {
     await writeKuberc("credentialPluginPolicy: Allowlist\ncredentialPluginAllowlist:\n- command: /usr/local/bin/sallyport\n");
     expect((await doctor()).findings["plugin"]).toMatchObject({ type: "passed" });

@@ -50,6 +50,42 @@ describe("status", () => {
     ]);
   });
 
+  it("shows a cluster's nodes when it is asked for: those in trouble first, and how many are left out", async () => {
+    const [agent] = makeCluster(gateway, "prod").agents;
+    if (agent === undefined) throw new Error("the maker makes one agent");
+    const nodes = {
+      nodes: 4002,
+      notSynced: 3,
+      listed: [
+        { node: "node-7", state: "failing", since: "2026-11-22T10:00:00Z", generation: 12, lastError: "IPv4: \u001b[2Jnft: busy" },
+        { node: "node-9", state: "unknown", since: "2026-11-22T07:05:00Z", generation: 40 },
+        { node: "node-1", state: "synced", since: "2026-11-20T10:05:00Z", generation: 3 },
+      ],
+      lastError: "no answer",
+    };
+    const agents = [
+      { ...agent, roles: { "service-proxy": { state: "unreadable" } } },
+      { ...agent, roles: { "service-proxy": nodes } },
+    ];
+    gateway.views.set(adminToken, [makeCluster(gateway, "prod", { agents })]);
+    await signIn(undefined, adminToken);
+    const lines = (await status("prod")).stdout.split("\n").map((line) => line.trim().split(/ {2,}/));
+    expect(lines.slice(3)).toEqual([
+      [""],
+      ["NODE", "SERVICE PROXY", "SINCE", "GENERATION", "LAST ERROR"],
+      ["node-7", "failing", "5m ago", "12", "IPv4: [2Jnft: busy"],
+      ["node-9", "unknown", "3h ago", "40", "-"],
+      ["node-1", "synced", "2d ago", "3", "-"],
+      ["and 3999 more of 4002 nodes, 1 of them not synced"],
+      ["The agent: no answer"],
+      [""],
+    ]);
+    expect((await status()).stdout).not.toContain("node-7");
+    expect(JSON.parse((await status("prod", "-o", "json")).stdout)).toMatchObject({
+      clusters: [{ agents: [{}, { roles: { "service-proxy": nodes } }] }],
+    });
+  });
+
   it("puts together what each cluster's own session shows, each with its own token", async () => {
     gateway.views.set(userToken, [makeCluster(gateway, "prod")]);
     await signIn("prod", userToken);

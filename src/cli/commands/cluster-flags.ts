@@ -1,6 +1,7 @@
 /** The flags that `cluster add` and `cluster manifests` share, and the manifests made from them. */
 import type { ClusterName } from "#core/brand.ts";
 import { parseClusterName } from "#core/brand.ts";
+import { isKubeletPathPattern } from "#core/access/kubelet-paths.ts";
 import { renderAgentManifests } from "#cli/manifests/agent-manifests.ts";
 import { usageError } from "#cli/output/failure.ts";
 import type { ChosenGateway, GatewayFlags } from "#cli/gateway/connection.ts";
@@ -10,6 +11,7 @@ import { gatewayFlagParameters, toText } from "./flags.ts";
 
 export interface ManifestFlags extends GatewayFlags, PlanFlags {
   readonly allowGroup?: readonly string[];
+  readonly allowKubeletPath?: readonly string[];
   readonly image: string;
   readonly replicas: number;
   readonly apiserver?: readonly string[];
@@ -48,6 +50,12 @@ export const manifestFlagParameters = {
     ...list,
     brief: "Scope that the login asks for (openid, profile, email, offline_access); may be repeated",
     placeholder: "SCOPE",
+  },
+  allowKubeletPath: {
+    ...list,
+    parse: parseKubeletPath,
+    brief: "Kubelet path that nodes/proxy reaches beyond reading, such as `/run/*`; may be repeated",
+    placeholder: "PATH",
   },
   allowGroup: { ...list, brief: "Group that may come in, or `prefix*`; may be repeated. Other groups are dropped", placeholder: "GROUP" },
   image: {
@@ -95,12 +103,18 @@ export function renderManifests({ name, gateway, flags, plan }: ManifestRequest)
     authenticationConfiguration: plan.authenticationConfiguration,
     ...(Object.keys(plan.agentIssuerKeys).length === 0 ? {} : { issuerKeys: JSON.stringify(plan.agentIssuerKeys) }),
     allowedGroups: flags.allowGroup ?? [],
+    allowedKubeletPaths: flags.allowKubeletPath ?? [],
     extraKeys: plan.extraKeys,
     image: flags.image,
     replicas: flags.replicas,
     joinAudience: joinAudience(gateway, name),
     ...(flags.apiserver === undefined ? {} : { apiservers: flags.apiserver }),
   });
+}
+
+function parseKubeletPath(input: string): string {
+  if (isKubeletPathPattern(input)) return input;
+  throw new SyntaxError("give a plain path such as /debug/pprof/heap, one that ends with /*, or *");
 }
 
 function parseReplicas(input: string): number {

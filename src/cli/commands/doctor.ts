@@ -19,6 +19,7 @@ import { wantsColor } from "#cli/output/style.ts";
 import { loginCommand, obtainToken } from "#cli/session/obtain-token.ts";
 import type { TokenOutcome } from "#cli/session/obtain-token.ts";
 import { replaceFile } from "#cli/session/private-file.ts";
+import { listSessions } from "#cli/session/token-store.ts";
 import type { SessionKey } from "#cli/session/token-store.ts";
 import { version } from "#cli/version.ts";
 import { gatewayFlagParameters, outputAliases, toText } from "./flags.ts";
@@ -110,11 +111,22 @@ async function* examineSignIn(context: CliContext, gateway: ChosenGateway, key: 
     { ...context, login: async () => false },
     { key, audience: context.env["SALLYPORT_AUDIENCE"], isInteractive: false },
   );
+  const others = key.cluster === undefined && outcome.type === "failed" ? await clustersSignedInTo(context, key.gateway) : [];
+  if (others[0] !== undefined)
+    return void (yield {
+      name: "session",
+      result: skipped(`none as an admin; \`sallyport doctor --cluster ${others[0]}\` checks the way to a cluster`),
+    });
   yield { name: "session", result: checkSession(outcome) };
   if (outcome.type === "failed") return;
   const token = checkToken({ token: outcome.token, login: login.value, signInCommand: loginCommand(key), nowMs: context.time.now() });
   yield { name: "token", result: token };
   if (token.type !== "failed" && key.cluster !== undefined) yield* examineCluster(context, { key, token: outcome.token });
+}
+
+async function clustersSignedInTo(context: CliContext, gateway: string): Promise<readonly string[]> {
+  const sessions = await listSessions(context.store, gateway);
+  return sessions.flatMap(({ key }) => key.cluster ?? []).toSorted();
 }
 
 function checkSession(outcome: TokenOutcome): CheckResult {

@@ -142,7 +142,10 @@ interface EntryOptions {
 
 function toEntry(target: Target, { flags, gateway, plugin }: EntryOptions): KubeconfigEntry {
   const name = contextName(flags.contextName, { gateway: gateway.url, cluster: target.name });
-  if (name === undefined) throw usageError(`The context name "${flags.contextName}" must not be empty or hold white space`);
+  if (name === undefined)
+    throw usageError(
+      `The context name "${flags.contextName}" must not be empty or hold white space, and knows {cluster} and {gateway} only`,
+    );
   if (!isSafeForSecrets(target.url))
     throw new CommandError({
       code: "GATEWAY_UNREACHABLE",

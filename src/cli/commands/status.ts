@@ -3,9 +3,11 @@ import { buildCommand } from "@stricli/core";
 import type { AgentState, ClusterSummary } from "#core/gateway-api.ts";
 import { print, say } from "#cli/context.ts";
 import type { CliContext } from "#cli/context.ts";
+import { describeNodes } from "#cli/output/node-states.ts";
 import { chooseGateway, listReachableClusters, recallClusterNames } from "#cli/gateway/connection.ts";
 import type { ChosenGateway, GatewayFlags } from "#cli/gateway/connection.ts";
 import { CommandError } from "#cli/output/failure.ts";
+import { toAge } from "#cli/output/age.ts";
 import { renderListing } from "#cli/output/format.ts";
 import type { Listing, OutputFormat } from "#cli/output/format.ts";
 import { gatewayFlagParameters, outputAliases, outputFlagParameter, toText } from "./flags.ts";
@@ -49,7 +51,7 @@ async function status(this: CliContext, flags: StatusFlags, name?: string): Prom
   const gateway = await chooseGateway(this, flags);
   if (flags.watch) return watch(this, { flags, gateway, name });
   const clusters = await look(this, gateway, name);
-  print(this, await renderListing(toListing(clusters, this.time.now()), flags.output));
+  print(this, await renderListing(toListing(clusters, name, this.time.now()), flags.output));
   if (clusters.length === 0) say(this, "There is no cluster yet.  Try:  sallyport cluster add NAME");
   const [only] = clusters;
   if (name === undefined || only === undefined || only.agents.length > 0) return;
@@ -101,14 +103,16 @@ async function lookForWatch(
   try {
     const clusters = await look(context, gateway, name);
     // Ages would make every look differ, so a watch shows moments instead.
-    return { text: await renderListing(toListing(clusters, undefined), flags.output), isFailure: false };
+    return { text: await renderListing(toListing(clusters, name, undefined), flags.output), isFailure: false };
   } catch (thrown) {
     if (!(thrown instanceof CommandError) || thrown.failure.code !== "GATEWAY_UNREACHABLE") throw thrown;
     return { text: `${thrown.failure.title} (${thrown.failure.cause ?? ""}); looking again`, isFailure: true };
   }
 }
 
-function toListing(clusters: readonly ClusterSummary[], nowMs: number | undefined): Listing {
+/** With the nodes' service proxies where one cluster is asked for. */
+function toListing(clusters: readonly ClusterSummary[], name: string | undefined, nowMs: number | undefined): Listing {
+  const [only] = clusters;
   return {
     document: { clusters },
     names: clusters.map((cluster) => cluster.name),
@@ -118,11 +122,12 @@ function toListing(clusters: readonly ClusterSummary[], nowMs: number | undefine
         ? [[cluster.name, "offline", "", "", "", "", "", "", ""]]
         : cluster.agents.map((agent) => toRow(cluster, agent, nowMs)),
     ),
+    details: name === undefined || only === undefined ? [] : describeNodes(only.agents, nowMs),
   };
 }
 
 function toRow(cluster: ClusterSummary, agent: AgentState, nowMs: number | undefined): readonly string[] {
-  const connected = nowMs === undefined ? agent.connectedAt : toAge(agent.connectedAt, nowMs);
+  const connected = toAge(agent.connectedAt, nowMs);
   return [
     cluster.name,
     agent.lanes > 0 ? "online" : "connecting",
@@ -152,12 +157,4 @@ function describeRoles(roles: Readonly<Record<string, unknown>>): string {
 function stateOf(report: unknown): string | undefined {
   if (report === null || typeof report !== "object" || !("state" in report)) return undefined;
   return typeof report.state === "string" ? report.state : undefined;
-}
-
-function toAge(moment: string, nowMs: number): string {
-  const seconds = Math.floor((nowMs - Date.parse(moment)) / 1000);
-  if (Number.isNaN(seconds)) return moment;
-  if (seconds < 120) return `${Math.max(0, seconds)}s ago`;
-  if (seconds < 120 * 60) return `${Math.floor(seconds / 60)}m ago`;
-  return seconds < 48 * 3600 ? `${Math.floor(seconds / 3600)}h ago` : `${Math.floor(seconds / 86_400)}d ago`;
 }

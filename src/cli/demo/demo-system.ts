@@ -158,6 +158,7 @@ async function startGateway(parts: {
       ADMIN_ISSUER_KEYS: "",
       CLIENT_ADDRESS_HEADER: "",
       UPLOAD_BUFFER_MIB: "512",
+      MAX_STREAMS_PER_USER: "2000",
       BUILD: "demo",
     },
     onLine: (line) => {

@@ -7,6 +7,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { errorTable } from "#core/errors.ts";
 import { paint, wantsColor } from "#cli/output/style.ts";
 import { startDemo } from "./demo-system.ts";
 import type { DemoSystem } from "./demo-system.ts";
@@ -20,25 +21,20 @@ const usage = `sallyport demo [--once] [--context NAME [--kubeconfig FILE]] [--p
   --port         port of the gateway on 127.0.0.1 [8443; the next free one when it is taken]
 `;
 
+/** Arguments that cannot be read. */
+class UsageError extends Error {}
+
 const hasColor = wantsColor(process.env, process.stdout.isTTY);
 const line = (text: string) => void process.stdout.write(`${text}\n`);
 const say = (what: string, detail: string) => line(`${paint("green", "◇", hasColor)} ${what.padEnd(14)} ${detail}`);
 
 await main().catch((error: unknown) => {
   process.stderr.write(`sallyport demo: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
+  process.exitCode = error instanceof UsageError ? errorTable.USAGE.exit : 1;
 });
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      once: { type: "boolean" },
-      context: { type: "string" },
-      kubeconfig: { type: "string" },
-      port: { type: "string" },
-      help: { type: "boolean" },
-    },
-  });
+  const values = parseFlags();
   if (values.help === true) return line(usage);
   const kubeconfig =
     values.context === undefined
@@ -46,7 +42,7 @@ async function main(): Promise<void> {
       : { context: values.context, path: values.kubeconfig ?? process.env["KUBECONFIG"] ?? join(homedir(), ".kube", "config") };
   const startedMs = performance.now();
   const system = await startDemo({
-    port: values.port === undefined ? await freePort() : Number(values.port),
+    port: values.port === undefined ? await freePort() : parsePort(values.port),
     kubeconfig,
     parts: await findParts(),
     say,
@@ -67,6 +63,26 @@ async function main(): Promise<void> {
   } finally {
     await stop();
   }
+}
+
+function parseFlags() {
+  const options = {
+    once: { type: "boolean" },
+    context: { type: "string" },
+    kubeconfig: { type: "string" },
+    port: { type: "string" },
+    help: { type: "boolean" },
+  } as const;
+  try {
+    return parseArgs({ options }).values;
+  } catch (cause) {
+    throw new UsageError(`${cause instanceof Error ? cause.message : String(cause)}; --help shows the flags`, { cause });
+  }
+}
+
+function parsePort(text: string): number {
+  if (/^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= 65_535) return Number(text);
+  throw new UsageError(`--port ${text}: give a number from 1 to 65535`);
 }
 
 function invite(system: DemoSystem): void {

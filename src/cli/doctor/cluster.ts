@@ -1,16 +1,19 @@
 /** Checks of the cluster itself, through the gateway: who it takes us for, and whether WebSockets get through. */
 import { randomBytes } from "node:crypto";
 import * as http from "node:http";
+import type { IncomingMessage } from "node:http";
 import * as https from "node:https";
 import type { ClusterSummary } from "#core/gateway-api.ts";
 import { parseGatewayFailure } from "#core/gateway-api.ts";
 import { networkDetail, requestJson } from "#cli/session/bounded-fetch.ts";
 import type { Fetch } from "#cli/session/bounded-fetch.ts";
-import { isJsonObject } from "#cli/session/private-file.ts";
+import { isJsonObject, parseJson } from "#cli/session/private-file.ts";
 import { failed, passed, skipped } from "./check.ts";
 import type { CheckResult } from "./check.ts";
 
 const upgradeTimeoutMs = 15_000;
+
+const maxRefusalCharacters = 64 * 1024;
 
 export function checkAgent(cluster: ClusterSummary): CheckResult {
   const online = cluster.agents.filter((agent) => agent.lanes > 0);
@@ -54,7 +57,12 @@ function userOf(body: unknown): string | undefined {
  */
 export async function checkWebSocket(url: string, token: string): Promise<CheckResult> {
   try {
-    const status = await upgrade(new URL(`${url}/api/v1/namespaces/default/configmaps?watch=true&timeoutSeconds=1&limit=1`), token);
+    const { status, body } = await upgrade(
+      new URL(`${url}/api/v1/namespaces/default/configmaps?watch=true&timeoutSeconds=1&limit=1`),
+      token,
+    );
+    const failure = parseGatewayFailure(body);
+    if (failure !== undefined) return failed(failure.code, failure.message, "The message names what the gateway refuses.");
     if (status === 101) return passed("upgrades reach the cluster");
     if (status === 403) return skipped("RBAC allows no watch in namespace default, so it cannot be tried");
     if (status === 200)
@@ -63,6 +71,8 @@ export async function checkWebSocket(url: string, token: string): Promise<CheckR
         "something between here and the gateway removes WebSocket upgrades",
         "Let the proxy pass WebSockets to the gateway's host; exec and port-forward need them.",
       );
+    // Without the upgrade it would have been a plain watch, and 200: an apiserver that refuses has seen it.
+    if (isJsonObject(body) && body["kind"] === "Status") return passed("upgrades reach the cluster, which takes none for a watch");
     return failed(
       "UPGRADE_UNSUPPORTED",
       `the upgrade was answered with HTTP status ${status}`,
@@ -77,7 +87,12 @@ export async function checkWebSocket(url: string, token: string): Promise<CheckR
   }
 }
 
-async function upgrade(url: URL, token: string): Promise<number> {
+interface UpgradeAnswer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
+async function upgrade(url: URL, token: string): Promise<UpgradeAnswer> {
   const { request } = url.protocol === "https:" ? https : http;
   return new Promise((resolve, reject) => {
     const call = request(url, {
@@ -94,12 +109,26 @@ async function upgrade(url: URL, token: string): Promise<number> {
     call.once("error", reject);
     call.once("upgrade", (response, socket) => {
       socket.destroy();
-      resolve(response.statusCode ?? 101);
+      resolve({ status: response.statusCode ?? 101, body: undefined });
     });
     call.once("response", (response) => {
-      response.destroy();
-      resolve(response.statusCode ?? 0);
+      const status = response.statusCode ?? 0;
+      if (status < 400) {
+        response.destroy();
+        return resolve({ status, body: undefined });
+      }
+      readRefusal(response).then((body) => resolve({ status, body }), reject);
     });
     call.end();
   });
+}
+
+/** A refusal's document; undefined when it is none, or longer than any Status. */
+async function readRefusal(response: IncomingMessage): Promise<unknown> {
+  let text = "";
+  for await (const chunk of response.setEncoding("utf8")) {
+    text += chunk;
+    if (text.length > maxRefusalCharacters) return undefined;
+  }
+  return parseJson(text);
 }

@@ -1,7 +1,9 @@
 /** The gateway's own HTTP API, from the command line's side. */
 import { gatewayApiPath, parseClusterList, parseClusterSummary, parseGatewayFailure, parseLoginConfiguration } from "#core/gateway-api.ts";
-import type { ClusterRegistration, ClusterSummary, GatewayFailure, LoginConfiguration, Parsed } from "#core/gateway-api.ts";
+import type { Parsed } from "#core/document.ts";
+import type { ClusterRegistration, ClusterSummary, GatewayFailure, LoginConfiguration } from "#core/gateway-api.ts";
 import { CommandError } from "#cli/output/failure.ts";
+import type { Failure } from "#cli/output/failure.ts";
 import { networkDetail, readBoundedText } from "#cli/session/bounded-fetch.ts";
 import type { Fetch } from "#cli/session/bounded-fetch.ts";
 import { parseJson } from "#cli/session/private-file.ts";
@@ -79,10 +81,31 @@ async function request(client: GatewayClient, { method, path, body }: Request): 
     };
   } catch (thrown) {
     throw new CommandError(
-      { code: "GATEWAY_UNREACHABLE", title: `Can't reach the gateway ${client.gateway}`, cause: networkDetail(thrown) },
+      {
+        code: "GATEWAY_UNREACHABLE",
+        title: `Can't reach the gateway ${client.gateway}`,
+        ...whyUnreachable(networkDetail(thrown)),
+      },
       { cause: thrown },
     );
   }
+}
+
+/** Codes of OpenSSL's verification for a chain that ends in no authority of this machine (X509_V_ERR_…). */
+const untrusted: ReadonlySet<string> = new Set([
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+]);
+
+function whyUnreachable(detail: string): Pick<Failure, "cause" | "next"> {
+  if (!untrusted.has(detail)) return { cause: detail };
+  return {
+    cause: `Its certificate is of no authority that this machine trusts (${detail}).`,
+    next: ["Ask the gateway's admin for the authority's certificate, and give it with --gateway-ca FILE.", "sallyport doctor"],
+  };
 }
 
 function readDocument<Value>(client: GatewayClient, answer: Answer, parse: (input: unknown) => Parsed<Value>): Value {

@@ -14,6 +14,8 @@ export interface AgentManifestOptions {
   readonly issuerKeys?: string;
   /** Groups that may be impersonated: names, or `prefix*`. */
   readonly allowedGroups: readonly string[];
+  /** Kubelet paths that `nodes/proxy` reaches beyond reading. */
+  readonly allowedKubeletPaths: readonly string[];
   /** The extra keys that the AuthenticationConfiguration maps; those that the agent adds itself come on top. */
   readonly extraKeys: readonly string[];
   /** The agent's container image. */

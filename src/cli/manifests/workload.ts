@@ -149,6 +149,7 @@ function agentArguments(options: AgentManifestOptions): readonly string[] {
     `--cluster=${options.cluster}`,
     `--authentication-config=${configFolder}/authentication.yaml`,
     ...options.allowedGroups.map((group) => `--allow-group=${group}`),
+    ...options.allowedKubeletPaths.map((path) => `--allow-kubelet-path=${path}`),
     ...(options.issuerKeys === undefined ? [] : [`--issuer-keys=${configFolder}/issuer-keys.json`]),
     ...(options.gatewayCa === undefined ? [] : [`--gateway-ca=${configFolder}/gateway-ca.crt`]),
     ...(options.apiservers ?? []).map((url) => `--apiserver=${url}`),

@@ -13,6 +13,15 @@ export interface Listing {
   readonly names: readonly string[];
   readonly columns: readonly string[];
   readonly rows: readonly (readonly string[])[];
+  /** What follows the rows for people, after an empty line: tables of their own, and lines of text. */
+  readonly details?: readonly ListingDetail[];
+}
+
+/** A table below a listing, and what is to be said of it. */
+export interface ListingDetail {
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+  readonly notes: readonly string[];
 }
 
 /** Renders the listing, with a line feed at the end; nothing to list renders as nothing but the JSON or YAML document. */
@@ -25,7 +34,7 @@ export async function renderListing(listing: Listing, format: OutputFormat): Pro
     case "name":
       return listing.names.map((name) => `${toPlainLine(name)}\n`).join("");
     case "table":
-      return renderTable(listing.columns, listing.rows);
+      return [renderTable(listing.columns, listing.rows), ...(listing.details ?? []).map(renderDetail)].join("\n");
   }
 }
 
@@ -53,4 +62,8 @@ export function renderTable(columns: readonly string[], rows: readonly (readonly
           .trimEnd()}\n`,
     )
     .join("");
+}
+
+function renderDetail({ columns, rows, notes }: ListingDetail): string {
+  return renderTable(columns, rows) + notes.map((note) => `${toPlainLine(note)}\n`).join("");
 }

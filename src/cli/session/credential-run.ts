@@ -23,8 +23,22 @@ export interface CredentialRun extends TokenSources {
   readonly writeError: (text: string) => void;
 }
 
+const usage = `sallyport credential --gateway URL --cluster NAME [--audience AUDIENCE]
+
+kubectl runs this for a token (client.authentication.k8s.io/v1); \`sallyport kubeconfig\` writes the entry that calls it.
+It prints an ExecCredential with the stored session's token, and renews it when it can. It opens a browser only on a terminal.
+
+  --gateway    URL of the gateway
+  --cluster    name of the cluster
+  --audience   audience to ask GitHub Actions for, in CI
+`;
+
 /** Runs the plugin and answers its exit code. */
 export async function runCredential(run: CredentialRun): Promise<number> {
+  if (run.args.includes("--help") || run.args.includes("-h")) {
+    run.writeOutput(usage);
+    return 0;
+  }
   const request = parseRequest(run);
   if (request.type === "invalid") return tell(run, { code: "USAGE", message: request.problem, next: "sallyport kubeconfig" });
   const outcome = await obtainToken(run, request.value);

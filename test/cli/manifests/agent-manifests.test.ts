@@ -35,6 +35,7 @@ function makeOptions(changes: Partial<AgentManifestOptions> = {}): AgentManifest
     gateway: "https://gateway.test",
     authenticationConfiguration: "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n",
     allowedGroups: ["team"],
+    allowedKubeletPaths: [],
     extraKeys: [],
     image: "sallyport/agent:test",
     replicas: 2,
@@ -114,6 +115,12 @@ describe("the manifests", () => {
         const flags = argumentsOf(render({ allowedGroups: [group] })).filter((flag) => flag.startsWith("--allow-group="));
         expect(flags).toEqual([`--allow-group=${group.replaceAll("$", () => "$$")}`]);
       }),
+    );
+  });
+
+  test("pass the kubelet's paths to the agent that it may be asked for", () => {
+    expect(argumentsOf(render({ allowedKubeletPaths: ["/run/*", "/debug/pprof/heap"] }))).toEqual(
+      expect.arrayContaining(["--allow-kubelet-path=/run/*", "--allow-kubelet-path=/debug/pprof/heap"]),
     );
   });
 

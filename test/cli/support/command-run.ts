@@ -51,6 +51,9 @@ export async function makeBench(): Promise<CommandBench> {
       },
       openBrowser: () => undefined,
       signal: new AbortController().signal,
+      runAgent: async () => {
+        throw new Error("a test that starts no agent was asked for one");
+      },
       entryUrl: new URL("../../../src/cli/main.ts", import.meta.url).href,
       ...changes,
     };
