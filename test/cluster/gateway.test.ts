@@ -1,15 +1,18 @@
 /** The gateway in front of a real Kubernetes: one system for everything, because starting it takes most of a minute. */
 import { afterAll, beforeAll, describe } from "vitest";
 
+import { apiserverProxyTests } from "./clients/apiserver-proxy.ts";
 import { helmTests } from "./clients/helm.ts";
 import { identityTests } from "./clients/identity.ts";
 import { programTests } from "./clients/programs.ts";
 import { transparencyTests } from "./clients/transparency.ts";
 import { twoClusterTests } from "./clients/two-clusters.ts";
 import { informerTests } from "./continuity/informers.ts";
+import { nodeTests } from "./continuity/nodes.ts";
 import { rightsTests } from "./continuity/rights.ts";
 import { type GatewaySystem, startGatewaySystem } from "./fixture/system.ts";
 import { everydayTests } from "./kubectl/everyday.ts";
+import { portForwardTests } from "./kubectl/port-forward.ts";
 import { streamTests } from "./kubectl/streams.ts";
 
 /** Starting and stopping takes most of a minute; other work on the machine may double it. */
@@ -35,10 +38,13 @@ afterAll(async () => {
 
 describe("every day", { timeout }, () => everydayTests(system));
 describe("streams", { timeout }, () => streamTests(system));
+describe("port-forward", { timeout }, () => portForwardTests(system));
 describe("helm", { timeout }, () => helmTests(system));
 describe("programs", { timeout }, () => programTests(system));
 describe("transparency", { timeout }, () => transparencyTests(system));
+describe("apiserver proxy", { timeout }, () => apiserverProxyTests(system));
 describe("identity", { timeout }, () => identityTests(system));
 describe("two clusters", { timeout }, () => twoClusterTests(system));
 describe("continuity", { timeout: continuityMs }, () => informerTests(system));
+describe("nodes", { timeout: continuityMs }, () => nodeTests(system));
 describe("rights", { timeout: continuityMs }, () => rightsTests(system));

@@ -1,4 +1,4 @@
-/** The agent's container image, made from this working tree as it is shipped. */
+/** The agent's container images, made from this working tree as it is shipped. */
 import path from "node:path";
 
 import { mustRun } from "./command.ts";
@@ -12,11 +12,14 @@ export interface AgentImage {
 
 const repository = path.resolve(import.meta.dirname, "../../..");
 
-/** Bundles the agent and makes its image in a folder. */
-export async function buildAgentImage(folder: string): Promise<AgentImage> {
-  const name = "docker.io/sallyport/agent:test";
-  const archive = path.join(folder, "agent.tar");
+/** Each image, and the programs in it beside Node. */
+const programs = { agent: [], "service-proxy": ["nft", "conntrack"] } as const;
+
+/** Bundles the agent and makes an image of it in a folder. */
+export async function buildAgentImage(folder: string, image: keyof typeof programs = "agent"): Promise<AgentImage> {
+  const name = `docker.io/sallyport/${image}:test`;
+  const archive = path.join(folder, `${image}.tar`);
   await mustRun(path.join(repository, "node_modules/.bin/rolldown"), ["--config", "rolldown.config.ts"], { cwd: repository });
-  await mustRun(path.join(repository, "infra/image/build.sh"), [archive, name]);
+  await mustRun(path.join(repository, "infra/image/build.sh"), [archive, name, ...programs[image]]);
   return { name, archive };
 }

@@ -5,7 +5,7 @@ import path from "node:path";
 import { type AdminAccess, type AdminAnswer, type AdminRequest, askApiserver, isApiserverReady } from "./admin.ts";
 import { Authority, type CertificateRequest } from "./authority.ts";
 import { assertClusterBuilt, clusterFiles } from "./cache.ts";
-import { type CommandOptions, mustRun, waitUntil } from "./command.ts";
+import { type CommandOptions, mustRun, runCommand, waitUntil } from "./command.ts";
 import {
   type ApiserverPlan,
   apiserverProgram,
@@ -20,6 +20,7 @@ import { type Credential, writeKubeconfig } from "./kubeconfig.ts";
 import { createClusterFolder, removeAbandonedClusters, removeCluster } from "./leftovers.ts";
 import { claimNetwork, createNetwork, type NetworkPlan } from "./network.ts";
 import { importImage, startNode } from "./node.ts";
+import type { ServiceProxyKind } from "./service-proxy.ts";
 import { Processes } from "./processes.ts";
 
 export interface ClusterOptions {
@@ -30,6 +31,8 @@ export interface ClusterOptions {
   readonly authenticationConfiguration?: string;
   /** Added to every apiserver's command line. */
   readonly apiserverFlags?: readonly string[];
+  /** What serves Services on the nodes: Kubernetes' own, unless told. */
+  readonly serviceProxy?: ServiceProxyKind;
   /** Names for which the cluster's DNS gives this machine's address, such as the gateway's. */
   readonly hostNames?: readonly string[];
   /** Options that depend on this machine's address on the cluster's network, which is known only once the cluster has claimed one. */
@@ -50,6 +53,7 @@ export interface Apiserver {
 
 const apiserverStartMs = 120_000;
 const nodeStartMs = 120_000;
+const rolloutSeconds = 120;
 const apiserverPort = 6443;
 const loopback = "127.0.0.1";
 
@@ -135,7 +139,16 @@ export class Cluster {
 
   /** Runs the cluster's own kubectl as admin; throws when it fails. */
   async admin(args: readonly string[], options: CommandOptions = {}): Promise<string> {
-    return mustRun(clusterFiles.kube, ["kubectl", `--kubeconfig=${this.adminKubeconfig}`, ...args], options);
+    return mustRun(clusterFiles.kube, this.#asAdmin(args), options);
+  }
+
+  /** Waits until a Deployment's or DaemonSet's pods all serve. Throws with all that the cluster has to say about them otherwise. */
+  async waitForRollout(namespace: string, workload: string): Promise<void> {
+    try {
+      await this.admin(["-n", namespace, "rollout", "status", workload, `--timeout=${rolloutSeconds}s`]);
+    } catch (error) {
+      throw new Error(`${workload} does not serve\n${await this.#troubleOf(namespace)}`, { cause: error });
+    }
   }
 
   /** Gives every node a container image from an archive. */
@@ -165,12 +178,22 @@ export class Cluster {
     return this.#processes.logOf(program);
   }
 
+  /** Ends a program of a node at once, as a crash does: `service-proxy-node1`. */
+  async kill(program: string): Promise<void> {
+    await this.#processes.stop(program, "SIGKILL");
+  }
+
+  /** Starts a program again with the same command. */
+  restart(program: string): void {
+    this.#processes.restart(program);
+  }
+
   /** The last lines of the programs that a failed start is usually about. */
   lastWords(): string {
     const names = [
       "etcd",
       ...this.#plan.apiservers.map(({ name }) => name),
-      ...(this.network?.nodes ?? []).map(({ name }) => `kubelet-${name}`),
+      ...(this.network?.nodes ?? []).flatMap(({ name }) => [`kubelet-${name}`, `service-proxy-${name}`]),
     ];
     return names.map((name) => `--- ${name}\n${lastLines(this.#processes, name)}`).join("\n");
   }
@@ -187,7 +210,9 @@ export class Cluster {
     const { network } = this;
     if (network === undefined) return;
     this.#processes.start(dnsProgram(this.folder, network.hostAddress, options.hostNames ?? []));
-    const started = { folder: this.folder, network, processes: this.#processes };
+    const serviceProxy = options.serviceProxy ?? "kube-proxy";
+    const apiserverUrls = this.#plan.apiservers.map(urlOf);
+    const started = { folder: this.folder, network, processes: this.#processes, serviceProxy, apiserverUrls };
     await Promise.all(network.nodes.map((node) => startNode(started, node)));
     await waitUntil("all nodes ready", nodeStartMs, () => this.#areNodesReady());
   }
@@ -199,6 +224,25 @@ export class Cluster {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
+  }
+
+  /** What a namespace's pods are, what has happened to them, and their last words. */
+  async #troubleOf(namespace: string): Promise<string> {
+    const questions = [
+      ["get", "pods", "-o", "wide"],
+      ["describe", "pods"],
+      ["get", "events", "--sort-by=.metadata.creationTimestamp"],
+      ["logs", "--selector=!none", "--prefix", "--tail=20"],
+    ];
+    const answers = questions.map(async (question) => {
+      const { stdout, stderr } = await runCommand(clusterFiles.kube, this.#asAdmin(["-n", namespace, ...question]));
+      return `--- kubectl ${question.join(" ")}\n${stdout}${stderr}`;
+    });
+    return [...(await Promise.all(answers)), this.lastWords()].join("\n");
+  }
+
+  #asAdmin(args: readonly string[]): readonly string[] {
+    return ["kubectl", `--kubeconfig=${this.adminKubeconfig}`, ...args];
   }
 
   #apiserver(plan: ApiserverPlan): Apiserver {

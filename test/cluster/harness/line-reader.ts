@@ -33,6 +33,11 @@ export class LineReader<Line> {
     );
   }
 
+  /** What it has said on standard error so far. */
+  get stderr(): string {
+    return this.#stderr;
+  }
+
   /** The first line, from the beginning, that is wanted. Rejects when the program ends before it says it. */
   async waitFor(isWanted: (line: Line) => boolean): Promise<Line> {
     const known = this.lines.find((line) => isWanted(line));

@@ -1,10 +1,12 @@
-/** The nodes of a test cluster: each a containerd, a kubelet and a kube-proxy in a network namespace of its own. */
+/** The nodes of a test cluster: each a containerd, a kubelet and a service proxy in a network namespace of its own. */
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
 import { clusterFiles } from "./cache.ts";
 import { mustRun, runCommand, waitUntil } from "./command.ts";
 import type { NetworkPlan, NodePlan } from "./network.ts";
+import { serviceProxyCommand } from "./service-proxy.ts";
+import type { ServiceProxyKind } from "./service-proxy.ts";
 import { findProcesses, killAll, type Processes, type Program } from "./processes.ts";
 
 const containerdStartMs = 30_000;
@@ -16,6 +18,8 @@ export interface NodeOptions {
   readonly folder: string;
   readonly network: NetworkPlan;
   readonly processes: Processes;
+  readonly serviceProxy: ServiceProxyKind;
+  readonly apiserverUrls: readonly string[];
 }
 
 /** Starts one node; it is ready when the apiserver says so. */
@@ -34,7 +38,8 @@ export async function startNode(options: NodeOptions, node: NodePlan): Promise<v
   );
   for (const image of clusterFiles.images) await importImage(options.folder, node, image);
   options.processes.start(onNode(node, `kubelet-${node.name}`, kubeletCommand(options.folder, folder, node)));
-  options.processes.start(onNode(node, `kube-proxy-${node.name}`, proxyCommand(options, node)));
+  const serviceProxy = serviceProxyCommand(options, node);
+  if (serviceProxy !== undefined) options.processes.start(onNode(node, `service-proxy-${node.name}`, serviceProxy));
 }
 
 /** Gives a node a container image from a docker or OCI archive. */
@@ -84,19 +89,6 @@ function kubeletCommand(clusterFolder: string, folder: string, node: NodePlan): 
     `--cert-dir=${path.join(folder, "pki")}`,
     `--hostname-override=${node.name}`,
     `--node-ip=${node.address}`,
-  ];
-}
-
-function proxyCommand({ folder, network }: NodeOptions, node: NodePlan): readonly string[] {
-  return [
-    clusterFiles.kube,
-    "kube-proxy",
-    `--kubeconfig=${path.join(folder, "kube-proxy.kubeconfig")}`,
-    "--proxy-mode=nftables",
-    `--cluster-cidr=${network.podRange}`,
-    `--hostname-override=${node.name}`,
-    // The connection table's size belongs to the host.
-    "--conntrack-max-per-core=0",
   ];
 }
 

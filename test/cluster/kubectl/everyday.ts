@@ -38,7 +38,7 @@ export function everydayTests(system: () => GatewaySystem): void {
       ["the events", ["events", `--for=pod/${toolbox}`]],
       ["the kinds", ["api-resources", "--sort-by=name"]],
       ["an explanation", ["explain", "deployment.spec.strategy"]],
-      ["who one is", ["auth", "whoami", "--output=json"]],
+      ["who one is", ["auth", "whoami", "--output=jsonpath={.status.userInfo}"]],
       ["what one may", ["auth", "can-i", "--list"]],
     ])("shows %s as a kubectl at the apiserver does", async (_what, args) => {
       const [here, there] = await Promise.all([kubectl.must(args), direct.must(args)]);

@@ -114,7 +114,7 @@ export function streamTests(system: () => GatewaySystem): void {
 }
 
 /** kubectl 1.30 forwards ports over WebSocket only when it is told to. */
-function portForwardEnvironment(version: KubectlVersion): Readonly<Record<string, string>> {
+export function portForwardEnvironment(version: KubectlVersion): Readonly<Record<string, string>> {
   return version === "1.30" ? { KUBECTL_PORT_FORWARD_WEBSOCKETS: "true" } : {};
 }
 
