@@ -3,7 +3,7 @@
  * that what slows the machine slows all of them; results are medians over rounds, and ratios are taken within a round.
  * A claim about speed is a row of what this prints, with the machine and the load that it prints too.
  *
- *   npm run bench -- [--quick] [--rounds N] [--only NAME,NAME] [--contenders NAME,NAME] [--out FILE]
+ *   npm run bench -- [--quick] [--rounds N] [--only "NAME;NAME"] [--contenders NAME,NAME] [--out FILE]
  */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { loadavg, tmpdir } from "node:os";
@@ -32,7 +32,7 @@ const { values } = parseArgs({
 });
 const isQuick = values.quick;
 const rounds = Number(values.rounds ?? (isQuick ? 3 : 10));
-const wanted = values.only?.split(",");
+const wanted = values.only?.split(";");
 const names = (values.contenders?.split(",") ?? ["direct", "kubectl proxy", "Sallyport", "fetch proxy", "remotedialer"]) as ContenderName[]; // an unknown name fails when it is started
 const results = new Results();
 const say = (text: string) => process.stderr.write(`${text}\n`);

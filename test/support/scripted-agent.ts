@@ -81,6 +81,11 @@ export class ScriptedLane {
     }
   }
 
+  /** Waits until what came so far is enough. */
+  async until(isEnough: () => boolean): Promise<void> {
+    while (!isEnough()) await once(this.socket, "frames");
+  }
+
   async nonce(): Promise<string> {
     const hello = parseEdgeHello((await this.frame("hello")).payload);
     return hello.type === "parsed" ? hello.payload.nonce : "";

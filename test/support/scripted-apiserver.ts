@@ -31,6 +31,8 @@ export interface ScriptedApiserver {
   kubeconfig(path: string): Promise<string>;
   /** Resolves with the first request of a user that fits, whether it has come already or not. */
   whenSeen(fits: (request: SeenRequest) => boolean): Promise<SeenRequest>;
+  /** Resolves when so many requests of users that fit have come. */
+  whenSeenCount(count: number, fits: (request: SeenRequest) => boolean): Promise<void>;
   /** Forgets what was seen and does again what it does at first. */
   reset(): void;
   /** Breaks every connection. */
@@ -79,6 +81,16 @@ export async function startScriptedApiserver(): Promise<ScriptedApiserver> {
           if (found === undefined) return;
           watchers.delete(look);
           resolve(found);
+        };
+        watchers.add(look);
+        look();
+      }),
+    whenSeenCount: (count, fits) =>
+      new Promise((resolve) => {
+        const look = () => {
+          if (scripted.seen.filter((request) => fits(request)).length < count) return;
+          watchers.delete(look);
+          resolve();
         };
         watchers.add(look);
         look();

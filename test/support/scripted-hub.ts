@@ -21,10 +21,12 @@ export class HubLane {
 
   constructor(socket: WebSocket) {
     this.socket = socket;
+    // A test may wait for many frames at once.
+    socket.setMaxListeners(0);
     socket.on("message", (data: Buffer, isBinary) => {
       if (!isBinary && data.toString() === heartbeatRequest) socket.send(heartbeatResponse);
       const decoded = isBinary ? decodeFrames(data) : undefined;
-      if (decoded?.type === "frames") this.frames.push(...decoded.frames);
+      if (decoded?.type === "frames") this.#take(decoded.frames);
       socket.emit("frames");
     });
     socket.on("error", () => undefined); // told by the close
@@ -33,6 +35,12 @@ export class HubLane {
 
   send(...frames: readonly Frame[]): void {
     this.socket.send(encodeFrames(frames));
+  }
+
+  /** An agent waits for the answer to its PING before it goes on. */
+  #take(frames: readonly Frame[]): void {
+    this.frames.push(...frames);
+    for (const frame of frames) if (frame.type === "ping") this.send({ type: "pong", payload: frame.payload });
   }
 
   async frame<Type extends Frame["type"]>(

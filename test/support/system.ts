@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { generateKeyPairSync } from "node:crypto";
-import { mkdtemp, rm, writeFile, mkdir } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile, mkdir } from "node:fs/promises";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -108,6 +108,7 @@ export async function startGateway(options: GatewayOptions): Promise<GatewayFixt
       ADMIN_LOGIN: "",
       ADMIN_ISSUER_KEYS: JSON.stringify({ [admin.url]: admin.keySet }),
       UPLOAD_BUFFER_MIB: "512",
+      MAX_STREAMS_PER_USER: "2000",
       BUILD: "test",
       ...options.variables,
     },
@@ -199,7 +200,7 @@ async function registerCluster(gateway: GatewayFixture, options: ClusterOptions)
   const answer = await ask(gateway, "/gateway/v1/clusters", { method: "POST", token, body });
   if (answer.status !== 201) throw new Error(`cluster add: ${answer.status} ${answer.body}`);
   const folder = join(gateway.folder, name);
-  await mkdir(folder);
+  await mkdir(folder, { recursive: true });
   const authenticationFile = join(folder, "authentication.yaml");
   await writeFile(authenticationFile, configuration);
   const keys = join(folder, "issuer-keys.json");
@@ -238,6 +239,7 @@ async function startAgent(start: AgentStart): Promise<AgentFixture> {
   const child = spawn(
     process.execPath,
     [
+      ...(await nodeFlags()),
       "src/agent/main.ts",
       ...["--gateway", agent.gatewayUrl ?? gateway.url, "--cluster", start.name, "--authentication-config", start.authenticationFile],
       ...[
@@ -260,6 +262,12 @@ async function startAgent(start: AgentStart): Promise<AgentFixture> {
     once(child, "exit").then(() => Promise.reject(new Error(`the agent stopped:\n${fixture.lines.join("\n")}`))),
   ]);
   return fixture;
+}
+
+/** What the image gives to Node before the program's own path. */
+async function nodeFlags(): Promise<readonly string[]> {
+  const entrypoint: readonly string[] = JSON.parse(await readFile("infra/image/entrypoint.json", "utf8"));
+  return entrypoint.slice(1, -1);
 }
 
 function watchLines(child: ChildProcess): AgentFixture {

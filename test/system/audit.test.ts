@@ -53,6 +53,19 @@ describe("an audit event", () => {
     }
   });
 
+  test.each([
+    ["a path with two readings", "/k/one/api/v1/namespaces/a%2fb/pods", true, 400],
+    ["no token", `/k/one${pod}`, false, 401],
+    ["a cluster that is not there", `/k/none${pod}`, true, 404],
+    ["headers that are too large", `/k/one${pod}`, true, 431],
+  ])("of a request that the gateway refuses is found by the id in the client's answer: %s", async (_name, path, isSignedIn, code) => {
+    const headers = code === 431 ? { "x-large": "x".repeat(70 << 10) } : {};
+    const answer = await ask(system.gateway, path, { headers, ...(isSignedIn && { token: await system.cluster.token("alice") }) });
+    const auditId = String(answer.headers["audit-id"]);
+    await gatewayLine(auditId);
+    expect(events(system.gateway.lines, auditId)).toMatchObject([{ kind: "Event", stage: "ResponseComplete", responseStatus: { code } }]);
+  });
+
   test("of a stream tells its start and its end with bytes and reason", async () => {
     system.apiserver.onUpgrade = (request, socket, head) =>
       void acceptWebSocket(request, socket, head, "v5.channel.k8s.io").then((far) => far.on("message", () => far.close(1000)));

@@ -1,7 +1,10 @@
 /** Agents that are not this cluster's, or are and misbehave: the gateway lets none in, and one that breaks the protocol loses its lane only. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { frameTypes } from "#core/tunnel/frame.ts";
+import type { Frame } from "#core/tunnel/frame.ts";
+import { frameCostBytes, initialWindowBytes, maxDataBytes, maxLaneFrames, smallestBurstBytes } from "#core/tunnel/limits.ts";
 import { encodePayload } from "#core/tunnel/payload.ts";
+import { openSocket, refusedSocket } from "#test/support/client-socket.ts";
 import { createAgentKey, joinToken, mustOpenLane, openLane, ScriptedLane } from "#test/support/scripted-agent.ts";
 import type { AgentKey } from "#test/support/scripted-agent.ts";
 import { ask, startGateway } from "#test/support/system.ts";
@@ -52,6 +55,7 @@ describe("a join token", () => {
     ["of another ServiceAccount", async () => joinToken(one, { sub: "system:serviceaccount:default:default" })],
     ["of another cluster", async () => joinToken(two)],
     ["that claims this cluster's issuer and is signed by another's", async () => joinToken(two, { iss: one.join.url })],
+    ["of its own cluster's key under another issuer's name", async () => joinToken(one, { iss: "https://elsewhere.example" })],
     ["that has expired", async () => joinToken(one, {}, -60)],
     ["that was issued more than a day ago", async () => joinToken(one, { iat: Math.floor(Date.now() / 1000) - 100_000 })],
     ["that never expires", async () => joinToken(one, { exp: undefined })],
@@ -130,7 +134,7 @@ describe("a HELLO", () => {
   ])("is not asked for when the agent speaks %s", async (_name, protocols, status) => {
     expect(await openLane(gateway, { token: await joinToken(one), protocols })).toMatchObject({
       status,
-      body: expect.stringContaining("[1]"),
+      body: expect.stringMatching(/"kind":"Status".*AGENT_TOO_OLD: this gateway speaks versions \[1\]/),
     });
   });
 
@@ -173,6 +177,35 @@ describe("frames of an agent that break the protocol", () => {
     expect(alarms().length).toBe(before + 1);
   });
 
+  test.each<readonly [string, Frame]>([
+    ["PING", { type: "ping", payload: new Uint8Array(8) }],
+    ["STATUS", { type: "status", payload: encodePayload({ roles: {}, issuerKeys: {} }) }],
+  ])("close it when they are a flood of frames about the lane itself: %s", async (name, frame) => {
+    const lane = await joined(`pod-flood-${name}`);
+    for (let index = 0; index < 100; index++) lane.send(frame, frame);
+    expect(await lane.closed).toMatchObject({ code: 1008, reason: expect.stringContaining("flood") });
+    expect(lane.frames.filter(({ type }) => type === "pong").length).toBeLessThan(100);
+  });
+
+  test("may be as many PINGs as there are bursts before them", async () => {
+    const lane = await joined("pod-bursts");
+    // Of a type that whoever does not know it ignores.
+    const burst = withPayload(header(0x40, smallestBurstBytes - 8, 0), Buffer.alloc(smallestBurstBytes - 8));
+    for (let index = 1; index <= 2 * maxLaneFrames; index++) {
+      lane.socket.send(burst);
+      lane.send({ type: "ping", payload: new Uint8Array([0, 0, 0, 0, 0, 0, 0, index]) });
+    }
+    await lane.frame("pong", (frame) => frame.type === "pong" && frame.payload[7] === 2 * maxLaneFrames);
+    lane.socket.terminate();
+  });
+
+  test("may be some PINGs, which are answered with their bytes", async () => {
+    const lane = await joined("pod-ping");
+    lane.send({ type: "ping", payload: new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]) });
+    expect((await lane.frame("pong")).payload).toEqual(Buffer.from([1, 2, 3, 4, 5, 6, 7, 8]));
+    lane.socket.terminate();
+  });
+
   test("close it when a message is larger than any may be", async () => {
     const lane = await joined("pod-large");
     lane.socket.send(Buffer.alloc(2 << 20));
@@ -183,6 +216,34 @@ describe("frames of an agent that break the protocol", () => {
     const lane = await joined("pod-huge");
     lane.socket.send(Buffer.alloc(33 << 20));
     expect((await ask(gateway, "/healthz")).status).toBe(200);
+    lane.socket.terminate();
+  });
+
+  test("bring nothing to a person that is not in a report of nodes", async () => {
+    const lane = await joined("pod-nodes");
+    const hostile = { node: "a\u001b[2J", state: "synced", since: "now", generation: 1 };
+    const good = { node: "node-1", state: "failing", since: "2026-11-28T10:00:00Z", generation: 1, lastError: "a\u001b]0;x\u0007\nb" };
+    let asked = 0;
+    const shown = async (roles: object) => {
+      const number = (asked += 1);
+      lane.send({ type: "status", payload: encodePayload({ roles, issuerKeys: {} }) });
+      lane.send({ type: "ping", payload: new Uint8Array([number, 0, 0, 0, 0, 0, 0, 0]) });
+      await lane.frame("pong", (frame) => frame.type === "pong" && frame.payload[0] === number);
+      return (await cluster()).agents.find(({ replica }) => replica === "pod-nodes");
+    };
+    expect(await shown({ "service-proxy": { nodes: 1, notSynced: 0, listed: [hostile] } })).toMatchObject({
+      roles: { "service-proxy": { state: "unreadable" } },
+    });
+    expect(await shown({ "service-proxy": { nodes: 1, notSynced: 1, listed: [{ ...good, more: 1 }], state: "\u001b" } })).toMatchObject({
+      roles: {
+        "service-proxy": {
+          state: "degraded",
+          nodes: 1,
+          notSynced: 1,
+          listed: [{ ...good, since: "2026-11-28T10:00:00.000Z", lastError: "a ]0;x b" }],
+        },
+      },
+    });
     lane.socket.terminate();
   });
 
@@ -233,6 +294,7 @@ describe("what an agent says to a user's request", () => {
     );
     expect([500, 502]).toContain(answer.status);
     expect(JSON.parse(answer.body)).toMatchObject({ kind: "Status", status: "Failure" });
+    expect(answer.body).toContain(answer.status === 500 ? `(reference ${String(answer.headers["audit-id"])})` : "UPSTREAM_INVALID");
     expect(answer.headers["location"] ?? answer.headers["set-cookie"]).toBeUndefined();
   });
 
@@ -253,5 +315,86 @@ describe("what an agent says to a user's request", () => {
       () => "broken off",
     );
     expect([500, 502, "broken off"]).toContain(answer);
+  });
+});
+
+describe("what an agent does on a user's WebSocket", () => {
+  const exec = "/k/one/api/v1/namespaces/a/pods/p/exec?command=id";
+  const taken = new Set<number>();
+
+  /** Opens a user's exec and takes its stream as the agent. */
+  async function openExec(token?: string, expiresAtMs?: number) {
+    const opening = openSocket(gateway, exec, {
+      token: token ?? (await one.token("alice")),
+      protocols: ["v5.channel.k8s.io"],
+    });
+    const open = await ours.frame("open", (frame) => "stream" in frame && !taken.has(frame.stream) && isExec(frame));
+    taken.add(open.stream);
+    const head = { status: 101, headers: [], protocol: "v5.channel.k8s.io", expiresAtMs, timing: { verifyMs: 0, upstreamMs: 0 } };
+    ours.send({ type: "head", stream: open.stream, payload: encodePayload(head) });
+    return { stream: open.stream, client: await opening };
+  }
+
+  const isExec = (frame: Frame) => "payload" in frame && new TextDecoder().decode(frame.payload).includes('"websocket"');
+
+  test.each<readonly [string, number, string, number]>([
+    ["a code below all codes", 0, "", 1011],
+    ["a code of no protocol", 999, "", 1011],
+    ["a code that stands for none", 1006, "", 1011],
+    ["a code of TLS, which no frame may hold", 1015, "", 1011],
+    ["a code above all codes", 5000, "", 1011],
+    ["a reason longer than a close holds", 1000, "r".repeat(5000), 1000],
+    ["a reason whose cut would split a character", 1001, "ä".repeat(100), 1001],
+  ])("ends with a close that says a failure, never with silence: %s", async (_name, closeCode, closeReason, seen) => {
+    const { stream, client } = await openExec();
+    ours.send({ type: "end", stream, closeCode, closeReason });
+    const { code, reason } = await client.closed;
+    expect(code).toBe(seen);
+    expect(Buffer.byteLength(reason)).toBeLessThanOrEqual(123);
+    expect(reason).not.toContain("\ufffd");
+  });
+
+  test("is nothing beyond its token's end, whatever the agent claims: the gateway ends it by itself", async () => {
+    const { client } = await openExec(await one.token("alice", {}, 2), Date.now() + 86_400_000);
+    expect((await client.closed).code).toBe(1000);
+    expect(client.messages.map(({ data }) => data.toString())).toEqual([expect.stringContaining("SESSION_ENDED")]);
+  });
+
+  test("is a message without end: the stream ends when it is longer than any may be", async () => {
+    const { stream, client } = await openExec();
+    const isOver = client.closed.then(() => true);
+    for (let sent = 0, over = false; !over;) {
+      const payload = new Uint8Array(Math.min(maxDataBytes, granted(stream) - sent - frameCostBytes));
+      if (payload.length > 0) ours.send({ type: "data", stream, payload, messageEnd: false, text: false });
+      sent += frameCostBytes + payload.length;
+      over = await Promise.race([isOver, ours.until(() => granted(stream) > sent + frameCostBytes).then(() => false)]);
+    }
+    expect((await client.closed).code).toBe(1000);
+    expect(client.messages.map(({ data }) => data.toString())).toEqual([expect.stringContaining("TOO_LARGE: a message over 32 MiB")]);
+  });
+
+  /** All credit that a stream was given. */
+  function granted(stream: number): number {
+    const credits = ours.frames.map((frame) => (frame.type === "window" && frame.stream === stream ? frame.credit : 0));
+    return credits.reduce((sum, credit) => sum + credit, initialWindowBytes);
+  }
+
+  test.each([200, 204, 302])("is not what an agent answered an upgrade with that is none: %i", async (status) => {
+    const refused = refusedSocket(gateway, exec, { token: await one.token("alice"), protocols: ["v5.channel.k8s.io"] });
+    const open = await ours.frame("open", (frame) => "stream" in frame && !taken.has(frame.stream) && isExec(frame));
+    taken.add(open.stream);
+    const head = { status, headers: [["Location", "/elsewhere"]], timing: { verifyMs: 0, upstreamMs: 0 } };
+    ours.send({ type: "head", stream: open.stream, payload: encodePayload(head) });
+    const answer = await refused;
+    expect(answer.status).toBe(502);
+    expect(answer.headers["location"]).toBeUndefined();
+  });
+
+  test("is text that is none: the stream fails and says so", async () => {
+    const { stream, client } = await openExec();
+    ours.send({ type: "data", stream, payload: new Uint8Array([0xff, 0xfe]), messageEnd: true, text: true });
+    const { code } = await client.closed;
+    expect(code).toBe(1000);
+    expect(client.messages.map(({ data }) => data.toString())).toEqual([expect.stringContaining('"status":"Failure"')]);
   });
 });

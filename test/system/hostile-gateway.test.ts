@@ -166,6 +166,12 @@ describe("an OPEN", () => {
     expect(apiserver.bytes()).not.toContain("root");
   });
 
+  test("that the agent cannot handle leaves a line in its log, which the reference in its failure finds", async () => {
+    await open(openPayload(await cluster.token("alice"), { auditId: "reference-1\n" }));
+    await agent.waitFor(/"event":"fault","auditId":"reference-1\\n"/);
+    expect(lane.frames.some((frame) => frame.type === "data" && Buffer.from(frame.payload).includes("(reference reference-1"))).toBe(true);
+  });
+
   test("that asks to be somebody else needs that user's right to impersonate", async () => {
     apiserver.review = () => false;
     const headers = [["impersonate-user", "admin"]];

@@ -71,6 +71,13 @@ describe("when its token expires", () => {
     expect(received).toMatch(/warning: 299 - "sallyport: this stream ends at/i);
   });
 
+  test("only what stays open is told its end", async () => {
+    system.apiserver.onRequest = (_request, response) => void response.writeHead(403, { "content-type": "application/json" }).end("{}");
+    const answer = await ask(system.gateway, `${podPath}/log?follow=true`, { token: await system.cluster.token("alice") });
+    expect(answer.status).toBe(403);
+    expect(answer.headers["warning"]).toBeUndefined();
+  });
+
   test("followed logs are cut, so that nobody takes them for complete", async () => {
     keepOpen();
     const connection = await follow(`${podPath}/log?follow=true`, await system.cluster.token("alice", {}, lifetimeSeconds));

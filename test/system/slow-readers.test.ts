@@ -1,5 +1,6 @@
 /** Memory that one slow or greedy client can bind, and how long a removed cluster's agent stays. */
 import { once } from "node:events";
+import type { Duplex } from "node:stream";
 import { expect, test } from "vitest";
 import { RawConnection } from "#test/support/raw-connection.ts";
 import { openSocket } from "#test/support/client-socket.ts";
@@ -36,6 +37,55 @@ test("a client that does not read holds back the apiserver, and costs no other u
   }
   expect(written).toBeLessThan(128 << 20);
   connection.reset();
+});
+
+test.each<readonly [string, Buffer]>([
+  ["large messages", Buffer.concat([Buffer.from([0x82, 126, 0xff, 0xff]), Buffer.alloc(65_535, 1)])],
+  ["messages of one byte", Buffer.from("8201aa".repeat(20_000), "hex")],
+])(
+  "a WebSocket client that does not read holds back an application that floods it, and costs no other user anything: %s",
+  async (_name, flood) => {
+    const { promise, resolve } = Promise.withResolvers<Duplex>();
+    system.apiserver.onRequest = (_request, response) => void response.end("{}");
+    system.apiserver.onUpgrade = (request, socket, head) => void acceptWebSocket(request, socket, head).then(() => resolve(socket));
+    const client = await openSocket(system.gateway, "/k/one/api/v1/namespaces/web/services/app/proxy/ws", {
+      token: await system.cluster.token("slow"),
+    });
+    client.socket.pause();
+    const far = await promise;
+    let written = 0;
+    const pump = () => {
+      do written += flood.length;
+      while (written < 1 << 30 && far.write(flood));
+    };
+    far.on("drain", pump);
+    pump();
+    const token = await system.cluster.token("alice");
+    // The other user's requests are the clock: what has not come through by then is held back.
+    const askSome = async (count: number) => {
+      for (let index = 0; index < count; index++)
+        expect((await ask(system.gateway, "/k/one/api/v1/namespaces/web/pods/p", { token })).status).toBe(200);
+    };
+    await askSome(400);
+    const held = written;
+    await askSome(100);
+    expect(written).toBe(held);
+    expect(held).toBeLessThan(64 << 20);
+    client.socket.terminate();
+  },
+);
+
+test("an application that sends nothing but empty messages loses its connection, and costs no other user anything", async () => {
+  const { promise, resolve } = Promise.withResolvers<Duplex>();
+  system.apiserver.onRequest = (_request, response) => void response.end("{}");
+  system.apiserver.onUpgrade = (request, socket, head) => void acceptWebSocket(request, socket, head).then(() => resolve(socket));
+  const token = await system.cluster.token("slow");
+  const client = await openSocket(system.gateway, "/k/one/api/v1/namespaces/web/services/app/proxy/ws", { token });
+  const far = await promise;
+  far.write(Buffer.from("8200".repeat(100_000), "hex"));
+  expect((await client.closed).code).toBe(1011);
+  expect((await ask(system.gateway, "/k/one/api/v1/namespaces/web/pods/p", { token })).status).toBe(200);
+  expect(system.gateway.lines.filter((line) => line.includes('"event":"agent-refused"'))).toEqual([]);
 });
 
 test("a WebSocket message of more than 32 MiB ends its stream, and nothing else", async () => {

@@ -139,6 +139,12 @@ describe("an answer", () => {
   });
 });
 
+test("a 401 of the apiserver is about the agent's own credential, and no user is told to sign in again for it", async () => {
+  system.apiserver.onRequest = (_request, response) => void response.writeHead(401).end();
+  const answer = await ask(system.gateway, podPath, { token: await system.cluster.token("alice") });
+  expect(answer).toMatchObject({ status: 503, body: expect.stringContaining("AGENT_CREDENTIAL") });
+});
+
 describe("a redirect of the apiserver", () => {
   const redirect = (location: string) => {
     system.apiserver.onRequest = (_request, response) => void response.writeHead(301, { location }).end();

@@ -54,7 +54,9 @@ func (t *target) client() *http.Client {
 func (t *target) request(method, path string, body io.Reader) *http.Request {
 	request, err := http.NewRequest(method, t.base+path, body)
 	must(err)
-	request.Header.Set("Authorization", "Bearer "+t.token)
+	if t.token != "" { // kubectl proxy adds a credential of its own only where there is none
+		request.Header.Set("Authorization", "Bearer "+t.token)
+	}
 	request.Header.Set("Accept", "application/json")
 	return request
 }
@@ -71,7 +73,10 @@ func (t *target) dial(path string) *websocket.Conn {
 			return net.Dial(network, address)
 		},
 	}
-	header := http.Header{"Authorization": {"Bearer " + t.token}}
+	header := http.Header{}
+	if t.token != "" {
+		header.Set("Authorization", "Bearer "+t.token)
+	}
 	socket, response, err := dialer.Dial(strings.Replace(t.base, "http", "ws", 1)+path, header)
 	if err != nil && response != nil {
 		body, _ := io.ReadAll(response.Body)
