@@ -21,6 +21,8 @@ interface FolderRule {
 const clusterClient = "@kubernetes/client-node";
 const nodeModules = "node:*";
 const nodeSubmodules = "node:*/*";
+/** What a node does for Services, as types: readers, planner and dataplanes speak to each other in them. */
+const serviceTypes = ["#agent/dataplane/dataplane.ts", "#agent/dataplane/node-plan.ts", "#agent/dataplane/objects.ts"];
 
 const folders: readonly FolderRule[] = [
   { files: "src/core/*.ts", mayImport: ["#core/**"], because: "core is pure: no package, no node:, no runtime." },
@@ -45,26 +47,52 @@ const folders: readonly FolderRule[] = [
     because: "identity runs in the gateway and in the agent: core, jose, CEL and YAML only.",
   },
   {
+    files: "src/kubeconfig/**",
+    mayImport: ["#core/**", nodeModules, nodeSubmodules],
+    because: "what a kubeconfig says of a credential is read alike by the agent and by the command line, and knows neither.",
+  },
+  {
     files: "src/agent/*.ts",
     mayImport: ["#core/**", "#identity/**", "#agent/**", nodeModules, nodeSubmodules, "ws", "undici", "yaml"],
     because: "the agent is Node code beside the gateway, not above it: core, identity, node:, ws, undici.",
   },
   agentPart("apiserver", ["undici"]),
+  agentPart("dataplane", []),
+  { ...agentPart("dataplane", []), files: "src/agent/dataplane/userspace/dial.ts", dials: true },
   agentPart("issuers", []),
   { ...agentPart("issuers", []), files: "src/agent/issuers/issuer-keys.ts", dials: true },
   agentPart("requests", ["#agent/tunnel/tunnel-stream.ts"]),
+  agentPart("service-proxy", serviceTypes),
+  agentPart("config", [
+    "#agent/dataplane/trace.ts",
+    "#agent/service-proxy/address-text.ts",
+    "#agent/service-proxy/kube-proxy-configuration.ts",
+  ]),
   agentPart("tunnel", ["ws"]),
   agentPart("websocket", ["ws"]),
   {
     files: "src/agent/cluster/**",
-    mayImport: ["#core/**", "#identity/**", "#agent/*.ts", "#agent/cluster/**", nodeModules, nodeSubmodules, clusterClient, "yaml"],
-    because: "agent/cluster is the one place that knows the Kubernetes client, and it knows no sibling.",
+    mayImport: [
+      "#core/**",
+      "#identity/**",
+      "#agent/*.ts",
+      "#agent/cluster/**",
+      "#kubeconfig/**",
+      ...serviceTypes,
+      nodeModules,
+      nodeSubmodules,
+      clusterClient,
+      "yaml",
+    ],
+    because:
+      "agent/cluster is the one place that knows the Kubernetes client, and it knows no sibling but the types that it reads objects into.",
   },
   {
     files: "src/cli/**",
     mayImport: [
       "#core/**",
       "#identity/**",
+      "#kubeconfig/**",
       "#cli/**",
       nodeModules,
       nodeSubmodules,
@@ -77,6 +105,11 @@ const folders: readonly FolderRule[] = [
       "yaml",
     ],
     because: "the CLI talks to the gateway over HTTP; it starts the agent, the sandbox and the gateway as programs.",
+  },
+  {
+    files: "src/cli/proxy/upstream.ts",
+    mayImport: ["#core/**", "#kubeconfig/**", "#cli/**", nodeModules, "socks"],
+    because: "the proxy dials the apiserver here, and SOCKS is spoken by its library.",
   },
   {
     files: "src/cli/kubeconfig/target-cluster.ts",
@@ -153,6 +186,7 @@ const dialers = [
   { module: "http", functions: ["request", "get"] },
   { module: "https", functions: ["request", "get"] },
   { module: "http2", functions: ["connect"] },
+  { module: "dgram", functions: ["createSocket"] },
 ];
 const dialMessage = "Only the agent's dialers open connections; take a dial function as a parameter.";
 const dialProperties = dialers.flatMap(({ module, functions }) =>
@@ -223,9 +257,15 @@ export default defineConfig({
         "no-restricted-properties": ["error", ...dialProperties],
       },
     },
-    // The agent's dialers: to the apiservers, and to the gateway.
+    // The agent's dialers: to the apiservers, to the gateway, and to the endpoints of Services.
     {
-      files: ["src/agent/apiserver/connections.ts", "src/agent/apiserver/upgrade.ts", "src/agent/tunnel/dial.ts", "src/agent/main.ts"],
+      files: [
+        "src/agent/apiserver/connections.ts",
+        "src/agent/apiserver/upgrade.ts",
+        "src/agent/dataplane/userspace/dial.ts",
+        "src/agent/tunnel/dial.ts",
+        "src/agent/main.ts",
+      ],
       rules: { "no-restricted-globals": "off", "no-restricted-properties": "off" },
     },
     { files: ["workers/**"], rules: { "no-restricted-globals": ["error", fetchGlobal, ...nodeGlobals] } },
