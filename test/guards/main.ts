@@ -93,7 +93,9 @@ async function baseline(guard: Guard, tree: string, known: Map<string, Promise<V
     known.get(key) ??
     run(guard, tree).then((result): Verdict | undefined => {
       if (result.type === "ran" && result.failed === 0 && result.passed > 0) return undefined;
-      return { type: "uncovered", reason: `its tests do not pass while it stands (${JSON.stringify(result)})` };
+      const what =
+        result.type === "broken" ? result.reason : `${result.failed} of ${result.passed + result.failed} fail: ${result.failures}`;
+      return { type: "uncovered", reason: `its tests do not pass while it stands: ${what}` };
     });
   known.set(key, found);
   return found;
@@ -117,8 +119,22 @@ async function without(guard: Guard, tree: string): Promise<Verdict> {
 }
 
 type Run =
-  | { readonly type: "ran"; readonly passed: number; readonly failed: number }
+  /** `failures`: which tests, and why. */
+  | { readonly type: "ran"; readonly passed: number; readonly failed: number; readonly failures: string }
   | { readonly type: "broken"; readonly reason: string };
+
+/** What is read of vitest's JSON report. */
+interface Report {
+  readonly numPassedTests: number;
+  readonly numFailedTests: number;
+  readonly testResults: readonly {
+    readonly assertionResults: readonly {
+      readonly status: string;
+      readonly fullName: string;
+      readonly failureMessages: readonly string[];
+    }[];
+  }[];
+}
 
 async function run(guard: Guard, tree: string): Promise<Run> {
   const report = join(tree, "guards-report.json");
@@ -128,11 +144,11 @@ async function run(guard: Guard, tree: string): Promise<Run> {
     ...["--bail", "1", "--reporter", "json", "--outputFile", report, "--testTimeout", String(testTimeoutMs)],
   ]);
   try {
-    const { numPassedTests, numFailedTests }: { numPassedTests: number; numFailedTests: number } = JSON.parse(
-      await readFile(report, "utf8"),
-    );
+    const { numPassedTests, numFailedTests, testResults }: Report = JSON.parse(await readFile(report, "utf8"));
     if (numPassedTests + numFailedTests === 0) return { type: "broken", reason: `no test ran: ${output.slice(-400)}` };
-    return { type: "ran", passed: numPassedTests, failed: numFailedTests };
+    const failed = testResults.flatMap(({ assertionResults }) => assertionResults.filter(({ status }) => status === "failed"));
+    const failures = failed.map(({ fullName, failureMessages }) => `${fullName}: ${failureMessages.join("; ")}`).join("\n");
+    return { type: "ran", passed: numPassedTests, failed: numFailedTests, failures };
   } catch {
     return { type: "broken", reason: output.slice(-400) }; // no report, or half of one
   } finally {
