@@ -6,44 +6,24 @@
 # there already is not built again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-version=${1:-v1.34.4}
-cache=${SALLYPORT_CACHE:-$HOME/.cache/sallyport}/cluster/$version
+# shellcheck source=module.sh
+source "$here/module.sh"
 coredns_version=v1.12.4
-staging=v0.${version#v1.}
-minor=$(cut -d. -f2 <<< "$version")
 mkdir -p "$cache/src"
-export CGO_ENABLED=0
-# Tests never debug these programs: without symbols they are half the size.
-small='-s -w'
-
-say() { echo "build.sh: $*" >&2; }
-
-# k8s.io/kubernetes names its own parts at version zero and replaces them in its tree; a user of the module has to name them again.
-write_module() {
-  local name=$1 manifest
-  manifest=$(go mod download -json "k8s.io/kubernetes@$version" | sed -n 's/.*"GoMod": "\(.*\)",*/\1/p')
-  {
-    printf 'module %s\n\ngo 1.24.0\n\nrequire k8s.io/kubernetes %s\n\nreplace (\n' "$name" "$version"
-    grep -oE '^\s*k8s.io/[a-z-]+ =>' "$manifest" | awk -v to="$staging" '{ print "\t" $1 " => " $1 " " to }' | sort -u
-    printf ')\n'
-  } > go.mod
-}
 
 build_kube() {
   mkdir -p "$cache/src/kube"; cd "$cache/src/kube"
   cp "$here/kube/main.go" .
   write_module kube
   go mod tidy
-  local stamp=k8s.io/component-base/version
-  go build -trimpath -o "$cache/kube.part" -ldflags "$small -X $stamp.gitVersion=$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=$minor \
-    -X k8s.io/client-go/pkg/version.gitVersion=$version" .
+  go build -trimpath -o "$cache/kube.part" -ldflags "$small $stamp" .
   mv "$cache/kube.part" "$cache/kube"
 }
 
 build_agnhost() {
   mkdir -p "$cache/src/agnhost"; cd "$cache/src/agnhost"
   write_module agnhost
-  printf '//go:build tools\n\npackage agnhost\n\nimport _ "k8s.io/kubernetes/test/images/agnhost"\n' > tools.go
+  write_imports agnhost k8s.io/kubernetes/test/images/agnhost
   go mod tidy
   go build -trimpath -ldflags "$small" -o "$cache/agnhost.part" k8s.io/kubernetes/test/images/agnhost
   mv "$cache/agnhost.part" "$cache/agnhost"

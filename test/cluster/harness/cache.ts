@@ -18,8 +18,27 @@ export const clusterFiles = {
   images: ["pause", "busybox", "agnhost"].map((name) => path.join(clusterFolder, `${name}.tar`)),
 } as const;
 
+/** Files that build-e2e.sh leaves in the cache: Kubernetes' own end-to-end tests. */
+export const conformanceFiles = {
+  tests: path.join(clusterFolder, "e2e.test"),
+  /** Runs several tests at a time. */
+  ginkgo: path.join(clusterFolder, "ginkgo"),
+  kubectl: path.join(clusterFolder, "kubectl"),
+  /** Image of a server that a test brings. */
+  image: path.join(clusterFolder, "boom.tar"),
+} as const;
+
 /** Throws, with the command that helps, when the cache is not complete. */
 export function assertClusterBuilt(): void {
-  const missing = [clusterFiles.kube, clusterFiles.coredns, ...clusterFiles.images].filter((file) => !existsSync(file));
-  if (missing.length > 0) throw new Error(`${missing.join(", ")} missing: run test/cluster/build/build.sh (10 to 20 minutes, once)`);
+  assertThere([clusterFiles.kube, clusterFiles.coredns, ...clusterFiles.images], "build.sh (10 to 20 minutes, once)");
+}
+
+/** The same for Kubernetes' own tests. */
+export function assertConformanceBuilt(): void {
+  assertThere(Object.values(conformanceFiles), "build-e2e.sh (10 minutes, once)");
+}
+
+function assertThere(files: readonly string[], command: string): void {
+  const missing = files.filter((file) => !existsSync(file));
+  if (missing.length > 0) throw new Error(`${missing.join(", ")} missing: run test/cluster/build/${command}`);
 }

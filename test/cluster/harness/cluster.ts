@@ -18,7 +18,7 @@ import {
 } from "./control-plane.ts";
 import { type Credential, writeKubeconfig } from "./kubeconfig.ts";
 import { createClusterFolder, removeAbandonedClusters, removeCluster } from "./leftovers.ts";
-import { claimNetwork, createNetwork, type NetworkPlan } from "./network.ts";
+import { claimNetwork, createNetwork, type NetworkPlan, serviceSubnet } from "./network.ts";
 import { importImage, startNode } from "./node.ts";
 import type { ServiceProxyKind } from "./service-proxy.ts";
 import { Processes } from "./processes.ts";
@@ -27,6 +27,8 @@ export interface ClusterOptions {
   /** 0 gives a control plane alone: it needs no root and no network of its own. */
   readonly nodes?: number;
   readonly apiservers?: number;
+  /** Whether pods, nodes and Services have IPv6 addresses beside those of IPv4. */
+  readonly dualStack?: boolean;
   /** Text of an AuthenticationConfiguration for every apiserver (`--authentication-config`). */
   readonly authenticationConfiguration?: string;
   /** Added to every apiserver's command line. */
@@ -63,7 +65,7 @@ export async function startCluster(given: ClusterOptions = {}): Promise<Cluster>
   await removeAbandonedClusters();
   const nodes = given.nodes ?? 2;
   const apiservers = given.apiservers ?? 2;
-  const network = nodes === 0 ? undefined : await claimNetwork(nodes, apiservers);
+  const network = nodes === 0 ? undefined : await claimNetwork({ nodes, apiservers, dualStack: given.dualStack ?? false });
   const options = { ...given, ...given.atHost?.(network?.hostAddress ?? loopback) };
   const folder = createClusterFolder(network);
   const cluster = new Cluster(folder, network, await planControlPlane(folder, network, options));
@@ -89,6 +91,7 @@ async function planControlPlane(folder: string, network: NetworkPlan | undefined
     etcdPeerUrl: `http://${loopback}:${await freePort()}`,
     apiservers,
     routable: network !== undefined,
+    serviceSubnets: network?.serviceSubnets ?? [serviceSubnet],
     apiserverFlags: options.apiserverFlags ?? [],
     ...(options.authenticationConfiguration === undefined ? {} : { authenticationConfiguration: options.authenticationConfiguration }),
   };
@@ -321,12 +324,12 @@ function certificateRequests(plan: ControlPlanePlan, network: NetworkPlan | unde
     { name: "scheduler", commonName: "system:kube-scheduler" },
     { name: "kube-proxy", commonName: "system:kube-proxy" },
     { name: "front-proxy", commonName: "front-proxy" },
-    ...(network?.nodes ?? []).map(({ name, address }) => ({
+    ...(network?.nodes ?? []).map(({ name, addresses: own }) => ({
       name,
       commonName: `system:node:${name}`,
       organizations: ["system:nodes"],
       dnsNames: [name],
-      addresses: [address],
+      addresses: own,
     })),
   ];
 }

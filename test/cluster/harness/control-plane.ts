@@ -5,7 +5,6 @@ import { once } from "node:events";
 import path from "node:path";
 
 import { clusterFiles } from "./cache.ts";
-import { serviceSubnet } from "./network.ts";
 import type { Program } from "./processes.ts";
 
 export interface ApiserverPlan {
@@ -21,6 +20,8 @@ export interface ControlPlanePlan {
   readonly apiservers: readonly ApiserverPlan[];
   /** Whether the addresses are routable, so that the apiservers can keep default/kubernetes up to date themselves. */
   readonly routable: boolean;
+  /** One for each IP family. */
+  readonly serviceSubnets: readonly string[];
   readonly authenticationConfiguration?: string;
   readonly apiserverFlags: readonly string[];
 }
@@ -60,7 +61,7 @@ export function apiserverProgram(plan: ControlPlanePlan, apiserver: ApiserverPla
     `--secure-port=${apiserver.port}`,
     `--advertise-address=${apiserver.address}`,
     `--endpoint-reconciler-type=${plan.routable ? "lease" : "none"}`,
-    `--service-cluster-ip-range=${serviceSubnet}`,
+    `--service-cluster-ip-range=${plan.serviceSubnets.join(",")}`,
     "--authorization-mode=Node,RBAC",
     "--allow-privileged=true",
     `--client-ca-file=${pki("ca.crt")}`,

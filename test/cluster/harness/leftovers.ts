@@ -38,7 +38,8 @@ export async function removeCluster(folder: string): Promise<void> {
   if (record === undefined) return;
   await killRecorded(folder);
   if (record.network !== undefined) {
-    const plan = planNetwork(record.network.slot, record.network.nodes, record.network.apiservers);
+    // What is removed has the same names with one IP family and with two.
+    const plan = planNetwork(record.network.slot, { ...record.network, dualStack: false });
     for (const node of plan.nodes) await removeNode(folder, node);
     await removeNetwork(plan);
   }

@@ -88,7 +88,7 @@ function kubeletCommand(clusterFolder: string, folder: string, node: NodePlan): 
     `--root-dir=${path.join(folder, "kubelet")}`,
     `--cert-dir=${path.join(folder, "pki")}`,
     `--hostname-override=${node.name}`,
-    `--node-ip=${node.address}`,
+    `--node-ip=${node.addresses.join(",")}`,
   ];
 }
 
@@ -140,8 +140,8 @@ function podNetwork(folder: string, node: NodePlan): Readonly<Record<string, unk
   const ipam = {
     type: "host-local",
     dataDir: path.join(folder, "ipam"),
-    ranges: [[{ subnet: node.podSubnet }]],
-    routes: [{ dst: "0.0.0.0/0" }],
+    ranges: node.podSubnets.map((subnet) => [{ subnet }]),
+    routes: ["0.0.0.0/0", "::/0"].slice(0, node.podSubnets.length).map((dst) => ({ dst })),
   };
   const bridge = { type: "bridge", bridge: "cni0", isGateway: true, ipMasq: false, hairpinMode: true, ipam };
   // The name makes the plugins' notes about this node's pods findable.

@@ -37,12 +37,12 @@ export function serviceProxyCommand(options: ServiceProxyOptions, node: NodePlan
   }
 }
 
-function configuration({ podRange }: NetworkPlan, kubeconfig: string): Readonly<Record<string, unknown>> {
+function configuration({ podRanges }: NetworkPlan, kubeconfig: string): Readonly<Record<string, unknown>> {
   return {
     apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
     kind: "KubeProxyConfiguration",
     mode: "nftables",
-    clusterCIDR: podRange,
+    clusterCIDR: podRanges.join(","),
     clientConnection: { kubeconfig },
     // The connection table's size belongs to the host.
     conntrack: { maxPerCore: 0 },

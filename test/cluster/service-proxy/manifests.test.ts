@@ -1,12 +1,9 @@
 /** The shipped DaemonSet with its own image, rights and capability, on nodes that have no service proxy. */
-import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { buildAgentImage } from "#test/cluster/harness/agent-image.ts";
 import type { Cluster } from "#test/cluster/harness/cluster.ts";
 import { startCluster } from "#test/cluster/harness/cluster.ts";
 import { runCommand, waitUntil } from "#test/cluster/harness/command.ts";
-
-const file = "infra/manifests/service-proxy.yaml";
+import { installServiceProxy } from "#test/cluster/harness/service-proxy-daemonset.ts";
 
 const startMs = 60_000;
 /** The kubelet brings a changed ConfigMap to its mount within some 90 s. */
@@ -16,13 +13,7 @@ let cluster: Cluster;
 
 beforeAll(async () => {
   cluster = await startCluster({ nodes: 1, apiservers: 2, serviceProxy: "none" });
-  const image = await buildAgentImage(cluster.folder, "service-proxy");
-  await cluster.importImage(image.archive);
-  const addresses = cluster.apiservers.map(({ url }) => `- "--apiserver=${url}"`).join("\n            ");
-  const manifests = readFileSync(file, "utf8")
-    .replaceAll("sallyport/service-proxy:0.1.0", image.name)
-    .replace('- "--apiserver=https://apiserver.example.com:6443"', addresses);
-  await cluster.admin(["apply", "--filename=-"], { stdin: manifests });
+  await installServiceProxy(cluster);
 });
 
 afterAll(() => cluster.stop());
