@@ -143,6 +143,8 @@ const folders: readonly FolderRule[] = [
   },
   workerPart("auth"),
   workerPart("hub"),
+  workerPart("session"),
+  { ...workerPart("pages"), mayImport: ["#core/**", "#workers/pages/**"] },
 ];
 
 function agentPart(part: string, others: readonly string[]): FolderRule {
@@ -269,8 +271,11 @@ export default defineConfig({
       rules: { "no-restricted-globals": "off", "no-restricted-properties": "off" },
     },
     { files: ["workers/**"], rules: { "no-restricted-globals": ["error", fetchGlobal, ...nodeGlobals] } },
-    // The places where the gateway takes the platform's fetch: to hand it on, and to fetch the keys of issuers.
-    { files: ["workers/main.ts", "workers/auth/issuer-keys.ts"], rules: { "no-restricted-globals": ["error", ...nodeGlobals] } },
+    // The places where the gateway takes the platform's fetch: to hand it on, to fetch the keys of issuers, and to renew sign-ins.
+    {
+      files: ["workers/main.ts", "workers/auth/issuer-keys.ts", "workers/session/sessions.ts"],
+      rules: { "no-restricted-globals": ["error", ...nodeGlobals] },
+    },
     // A Worker's entry is its default export.
     { files: ["workers/main.ts", "*.config.ts", "test/**"], rules: { "import/no-default-export": "off" } },
     // A test's describe block is one function, as long as its cases.

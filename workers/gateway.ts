@@ -18,6 +18,8 @@ export interface Gateway {
   readonly auditLog: AuditLog;
   readonly windows: WindowPool;
   readonly limits: UserLimits;
+  /** The platform's fetch, for what signs people in. */
+  readonly fetch: (url: string, init: RequestInit) => Promise<Response>;
 }
 
 /** A request for a cluster's API: which cluster, and the target that the apiserver is to get. */

@@ -6,6 +6,7 @@
  *     https://<gateway>/tunnel/<cluster> where the cluster's agents come in
  *     https://<gateway>/gateway/v1/…     the gateway's own API
  *     https://<gateway>/healthz          whether the Worker runs
+ *     https://<gateway>/, /sign-in, …    pages for browsers
  */
 import { Hono } from "hono";
 import { GatewayError } from "#core/errors.ts";
@@ -18,6 +19,7 @@ import { ClusterBook } from "./auth/cluster-book.ts";
 import { parseConfiguration } from "./configuration.ts";
 import { placeOf } from "./gateway.ts";
 import type { Gateway } from "./gateway.ts";
+import { browserRoutes, isForBrowser } from "./routes/browser.ts";
 import { clusterRoutes } from "./routes/clusters.ts";
 import { failureResponse, tell, unkept } from "./routes/failure.ts";
 import { handleKube } from "./routes/kube.ts";
@@ -25,6 +27,7 @@ import { handleTunnel } from "./routes/tunnel.ts";
 
 export { ClusterHub } from "./hub/hub.ts";
 export { Registry } from "./hub/registry.ts";
+export { Sessions } from "./session/sessions.ts";
 
 const app = new Hono<{ readonly Bindings: { gateway: Gateway } }>()
   // With a credential it is no probe of the gateway but kubectl's `get --raw /healthz`, which lost its cluster.
@@ -51,6 +54,7 @@ export default {
       if (url === null) throw new GatewayError("REQUEST_INVALID", "the request's Host or target is no URL");
       const place = placeOf(url, env);
       if (place !== undefined) return await handleKube(request, gateway, place);
+      if (isForBrowser(request, url)) return await browserRoutes.fetch(request, { gateway });
       return await app.fetch(request, { gateway });
     } catch (thrown) {
       return tell(thrown);
@@ -71,6 +75,7 @@ function openIsolate(env: Env): Isolate {
     admins: new AdminDoor(env),
     auditLog: new AuditLog(),
     windows: new WindowPool(sharedWindowBytes),
+    fetch: (url: string, init: RequestInit) => fetch(url, init),
     limits: new UserLimits(gatewayAllowance(configuration.streamsPerUser), () => Date.now()),
   };
   return { type: "ready", parts };

@@ -22,11 +22,13 @@ const gateway :Workerd.Worker = (
   durableObjectNamespaces = [
     (className = "ClusterHub", uniqueKey = "sallyport-cluster-hub", enableSql = true),
     (className = "Registry", uniqueKey = "sallyport-registry", enableSql = true),
+    (className = "Sessions", uniqueKey = "sallyport-sessions", enableSql = true),
   ],
   durableObjectStorage = (localDisk = "storage"),
   bindings = [
     (name = "HUB", durableObjectNamespace = "ClusterHub"),
     (name = "REGISTRY", durableObjectNamespace = "Registry"),
+    (name = "SESSIONS", durableObjectNamespace = "Sessions"),
     (name = "GATEWAY_URL", text = "https://gateway.example.com"),
     (name = "CLUSTER_DOMAIN", text = ""),
     (name = "ADMIN_AUTHENTICATION", text = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n  - issuer: { url: \"https://login.example.com\", audiences: [sallyport-gateway] }\n    claimMappings:\n      username: { claim: email, prefix: \"oidc:\" }\n      groups: { claim: groups, prefix: \"oidc:\" }\n"),

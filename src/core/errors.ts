@@ -104,6 +104,24 @@ export const errorTable = {
     1,
     "Give a token with `sallyport login --token-file`, or ask the gateway's admin to set up the login.",
   ),
+  SIGN_IN_FAILED: row(
+    400,
+    "BadRequest",
+    4,
+    "Begin the sign-in again from this gateway's own page. If it fails again, tell the gateway's admin what is said above.",
+  ),
+  SIGN_IN_UNAVAILABLE: row(
+    404,
+    "NotFound",
+    1,
+    "Use `sallyport login`, or ask the gateway's admin to set up the browser sign-in (docs/self-hosting.md).",
+  ),
+  FORM_REFUSED: row(
+    403,
+    "Forbidden",
+    5,
+    "Go back, load the page again, and send the form once more. Cookies must be allowed for this address.",
+  ),
   GATEWAY_UNREACHABLE: row(
     503,
     "ServiceUnavailable",

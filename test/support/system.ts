@@ -15,6 +15,7 @@ import { createAuthority } from "#cli/workerd/certificates.ts";
 import type { Authority } from "#cli/workerd/certificates.ts";
 import { startGatewayProcess } from "#cli/workerd/gateway-process.ts";
 import type { GatewayProcess } from "#cli/workerd/gateway-process.ts";
+import type { LoginConfiguration } from "#core/gateway-api.ts";
 import { createTestIssuer } from "./issuer.ts";
 import type { TestIssuer } from "./issuer.ts";
 
@@ -40,6 +41,8 @@ export interface ClusterOptions {
   readonly users?: TestIssuer;
   /** Whether gateway and agent are given the issuer's keys, or must get them themselves. */
   readonly keys?: "registered" | "fetched";
+  /** How its people sign in. */
+  readonly login?: LoginConfiguration;
   /** An AuthenticationConfiguration of its own, made from the issuer's URL and the audience. */
   readonly configuration?: (issuer: string, audience: string) => string;
 }
@@ -81,11 +84,15 @@ export interface AgentFixture {
 export interface GatewayOptions {
   readonly variables?: Readonly<Record<string, string>>;
   readonly bundle: string;
+  /** A port that is known before the gateway starts, for what needs to know its URL by then; any free one when left out. */
+  readonly port?: number;
+  /** Another authority than one of the gateway's own. */
+  readonly authority?: Authority;
 }
 
 export async function startGateway(options: GatewayOptions): Promise<GatewayFixture> {
   const folder = await mkdtemp(join(tmpdir(), "sallyport-test-"));
-  const authority = await createAuthority("sallyport test", 86_400_000);
+  const authority = options.authority ?? (await createAuthority("sallyport test", 86_400_000));
   const { certificate, key } = await authority.issue(["localhost", "127.0.0.1", "one.k8s.localhost", "two.k8s.localhost"]);
   const admin = await createTestIssuer("https://admins.example");
   const lines: string[] = [];
@@ -95,12 +102,12 @@ export async function startGateway(options: GatewayOptions): Promise<GatewayFixt
     folder: gatewayFolder,
     bundle: options.bundle,
     host: "127.0.0.1",
-    port: 0,
+    port: options.port ?? 0,
     certificate,
     key,
     trusted: [authority.certificate],
     variables: {
-      GATEWAY_URL: "https://localhost",
+      GATEWAY_URL: options.port === undefined ? "https://localhost" : `https://localhost:${options.port}`,
       CLUSTER_DOMAIN: "k8s.localhost",
       CLIENT_ADDRESS_HEADER: "",
       ADMIN_AUTHENTICATION: authenticationConfiguration(admin.url, "sallyport-admin"),
@@ -194,6 +201,7 @@ async function registerCluster(gateway: GatewayFixture, options: ClusterOptions)
     authenticationConfiguration: configuration,
     issuerKeys: knownKeys,
     join: { issuer: joining.url, jwks: joining.keySet, audience: "sallyport", subject: agentSubject },
+    ...(options.login !== undefined && { login: options.login }),
     allowSharedAudience: false,
   });
   const token = await gateway.admin.token({ sub: "root", aud: "sallyport-admin", groups: ["admins"] });

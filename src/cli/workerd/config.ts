@@ -52,11 +52,13 @@ const gateway :Workerd.Worker = (
   durableObjectNamespaces = [
     (className = "ClusterHub", uniqueKey = "sallyport-cluster-hub", enableSql = true),
     (className = "Registry", uniqueKey = "sallyport-registry", enableSql = true),
+    (className = "Sessions", uniqueKey = "sallyport-sessions", enableSql = true),
   ],
   durableObjectStorage = (localDisk = "storage"),
   bindings = [
     (name = "HUB", durableObjectNamespace = "ClusterHub"),
     (name = "REGISTRY", durableObjectNamespace = "Registry"),
+    (name = "SESSIONS", durableObjectNamespace = "Sessions"),
     ${variables.join(",\n    ")},
   ],
 );

@@ -1,0 +1,43 @@
+/** The session page: what this browser holds here, since when and until when, and how to end it. */
+import type { Session } from "#workers/session/sign-in.ts";
+import { markup } from "./html.ts";
+import type { Html } from "./html.ts";
+import { tokenField } from "./page.ts";
+import type { Page, SignedIn } from "./page.ts";
+import { issuerName } from "./sign-in-page.ts";
+
+export function sessionPage(session: Session, idleMs: number, signedIn: SignedIn): Page {
+  const body = markup`<h1>Session</h1>
+    <p class="lead">This browser is signed in. Its cookie holds only a random number; the tokens stay at the gateway, sealed.</p>
+    <section class="card">
+      <dl>
+        <dt>Signed in</dt>
+        <dd>${time(session.createdAtMs)}</dd>
+        <dt>Ends at the latest</dt>
+        <dd>${time(session.endsAtMs)}, or after ${idleMs / 60_000} minutes in which you open no page here</dd>
+      </dl>
+    </section>
+    ${session.signIns.map(
+      ({ login, subject, signedInAtMs, expiresAtMs, refreshToken }) =>
+        markup`<section class="card">
+          <div class="title"><h2>${issuerName(login.issuer)}</h2></div>
+          <dl>
+            <dt>Subject</dt>
+            <dd>${subject}</dd>
+            <dt>Client</dt>
+            <dd>${login.clientId}</dd>
+            <dt>Since</dt>
+            <dd>${time(signedInAtMs)}</dd>
+            <dt>ID token</dt>
+            <dd>until ${time(expiresAtMs)}${refreshToken === undefined ? "; then sign in again" : ", renewed when needed"}</dd>
+          </dl>
+        </section>`,
+    )}
+    <form method="post" action="/sign-out">${tokenField(signedIn.formToken)}<button>Sign out</button></form>`;
+  return { title: "Session", body, signedIn };
+}
+
+function time(atMs: number): Html {
+  const date = new Date(atMs).toISOString();
+  return markup`<time datetime="${date}">${date.slice(0, 10)} ${date.slice(11, 16)} UTC</time>`;
+}
