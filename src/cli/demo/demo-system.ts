@@ -1,4 +1,5 @@
 /** Everything that the demo starts, in order, and ends in the other: issuer, cluster, gateway, agent. */
+import { randomBytes } from "node:crypto";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -64,7 +65,8 @@ export async function startDemo(options: DemoOptions): Promise<DemoSystem> {
     await trustAuthorities(authority.certificate);
     const caFile = join(folder, "ca.crt");
     await writeFile(caFile, authority.certificate);
-    const issuer = await startIssuer({ folder, authority, entry: options.parts.issuer, stops });
+    const gatewayUrl = `https://localhost:${options.port}`;
+    const issuer = await startIssuer({ folder, authority, entry: options.parts.issuer, gatewayUrl, stops });
     options.say("company login", `${issuer}   people: ${demoPeople.map(({ name, role }) => `${name} (${role})`).join(", ")}`);
     const cluster =
       options.kubeconfig === undefined
@@ -73,7 +75,6 @@ export async function startDemo(options: DemoOptions): Promise<DemoSystem> {
     options.say("cluster", cluster.description);
     const gateway = await startGateway({ folder, authority, issuer, options });
     stops.push(() => gateway.stop());
-    const gatewayUrl = `https://localhost:${gateway.port}`;
     options.say("gateway", `${gatewayUrl}   (workerd; no port of the cluster is open to it)`);
     const system = { folder, authority, issuer, cluster, gatewayUrl, caFile };
     await register(system);
@@ -114,6 +115,7 @@ async function startIssuer(parts: {
   readonly folder: string;
   readonly authority: Authority;
   readonly entry: URL;
+  readonly gatewayUrl: string;
   readonly stops: (() => Promise<void>)[];
 }): Promise<string> {
   const { certificate, key } = await parts.authority.issue(["localhost", "127.0.0.1"]);
@@ -124,7 +126,10 @@ async function startIssuer(parts: {
   const started = await startProgram({
     name: "the issuer",
     entry: parts.entry,
-    arguments: ["--certificate", certificateFile, "--key", keyFile, "--client", clusterClient, "--client", gatewayClient],
+    arguments: [
+      ...["--certificate", certificateFile, "--key", keyFile, "--gateway", parts.gatewayUrl],
+      ...["--client", clusterClient, "--client", gatewayClient],
+    ],
     ready: (line) => (line.startsWith("{") ? JSON.parse(line) : undefined),
   });
   parts.stops.push(() => started.program.stop());
@@ -160,6 +165,7 @@ async function startGateway(parts: {
       UPLOAD_BUFFER_MIB: "512",
       MAX_STREAMS_PER_USER: "2000",
       BUILD: "demo",
+      SESSION_KEYS: `demo:${randomBytes(32).toString("base64url")}`,
     },
     onLine: (line) => {
       if (process.env["SALLYPORT_DEBUG"] !== undefined) process.stderr.write(`gateway: ${line}\n`);

@@ -19,7 +19,13 @@ const { default: OidcProvider } = createRequire(import.meta.url)("oidc-provider"
 };
 
 const { values } = parseArgs({
-  options: { certificate: { type: "string" }, key: { type: "string" }, client: { type: "string", multiple: true } },
+  options: {
+    certificate: { type: "string" },
+    key: { type: "string" },
+    client: { type: "string", multiple: true },
+    /** The gateway, whose pages sign people in too. */
+    gateway: { type: "string" },
+  },
 });
 
 process.stdin.on("end", () => process.exit(0)).resume();
@@ -28,17 +34,18 @@ const server = createServer({ cert: readFileSync(values.certificate ?? ""), key:
 server.listen(0, "127.0.0.1", () => {
   const { port } = server.address() as AddressInfo; // a TCP listener
   const url = `https://localhost:${port}`;
-  server.on("request", new OidcProvider(url, configuration(values.client ?? [])).callback());
+  server.on("request", new OidcProvider(url, configuration(values.client ?? [], values.gateway ?? "")).callback());
   process.stdout.write(`${JSON.stringify({ url })}\n`);
 });
 
-function configuration(clients: readonly string[]): object {
+function configuration(clients: readonly string[], gateway: string): object {
   return {
     clients: clients.map((id) => ({
       client_id: id,
       token_endpoint_auth_method: "none",
-      application_type: "native",
-      redirect_uris: ["http://127.0.0.1/callback"],
+      application_type: "web",
+      redirect_uris: ["http://127.0.0.1/callback", `${gateway}/sign-in/callback`],
+      post_logout_redirect_uris: [`${gateway}/signed-out`],
       response_types: ["code"],
       grant_types: ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"],
     })),
@@ -54,9 +61,33 @@ function configuration(clients: readonly string[]): object {
     cookies: { keys: [crypto.randomUUID()] },
     conformIdTokenClaims: false,
     claims: { openid: ["sub", "groups"] },
+    loadExistingGrant: grantWithoutAsking,
     findAccount: (_context: unknown, id: string) => {
       const person = demoPeople.find(({ name }) => name === id);
       return person === undefined ? undefined : { accountId: id, claims: () => ({ sub: id, groups: person.groups }) };
     },
   };
+}
+
+interface GrantContext {
+  readonly oidc: {
+    readonly client: { readonly clientId: string };
+    readonly session: { readonly accountId: string; readonly grantIdFor: (clientId: string) => string | undefined };
+    readonly provider: { readonly Grant: GrantClass };
+  };
+}
+
+interface GrantClass {
+  new (of: { readonly clientId: string; readonly accountId: string }): { addOIDCScope(scope: string): void; save(): Promise<string> };
+  find(id: string): Promise<unknown>;
+}
+
+/** The company's own clients may know the company's own people: nobody is asked for consent. */
+async function grantWithoutAsking({ oidc: { client, session, provider } }: GrantContext): Promise<unknown> {
+  const known = session.grantIdFor(client.clientId);
+  if (known !== undefined) return provider.Grant.find(known);
+  const grant = new provider.Grant({ clientId: client.clientId, accountId: session.accountId });
+  grant.addOIDCScope("openid");
+  await grant.save();
+  return grant;
 }

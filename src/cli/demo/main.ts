@@ -96,6 +96,9 @@ Try it with your own kubectl (1.30 or later), as ${system.people.map(({ name }) 
   kubectl --context lee port-forward svc/cart 8080:80
   kubectl --context dana get secrets -A
 
+Or with a browser: ${system.gatewayUrl}, as the same people with any password. It warns of the certificate, once for the gateway and once
+for the login, because the demo's authority is its own: ${system.caFile}
+
 Ctrl-C stops everything and removes it.`);
 }
 
