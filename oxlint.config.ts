@@ -108,8 +108,8 @@ const folders: readonly FolderRule[] = [
   },
   {
     files: "src/cli/proxy/upstream.ts",
-    mayImport: ["#core/**", "#kubeconfig/**", "#cli/**", nodeModules, "socks"],
-    because: "the proxy dials the apiserver here, and SOCKS is spoken by its library.",
+    mayImport: ["#core/**", "#kubeconfig/**", "#cli/**", nodeModules, "socks", "ws"],
+    because: "the proxy dials the apiserver here, and SOCKS and WebSocket are spoken by their libraries.",
   },
   {
     files: "src/cli/kubeconfig/target-cluster.ts",

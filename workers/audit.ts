@@ -25,7 +25,8 @@ export interface RequestAudit {
 }
 
 export interface AuditSubject {
-  readonly raw: Request;
+  /** The method of what is asked for. */
+  readonly method: string;
   readonly place: ClusterPlace;
   readonly request: ParsedRequest;
   readonly headers: HeaderPairs;
@@ -63,7 +64,7 @@ export class AuditLog {
 }
 
 export function beginAudit(subject: AuditSubject, log: AuditLog): RequestAudit {
-  const { raw, place, request, headers, address } = subject;
+  const { method, place, request, headers, address } = subject;
   const id = crypto.randomUUID();
   const receivedAtMs = Date.now();
   let user: VerifiedToken | undefined;
@@ -76,7 +77,7 @@ export function beginAudit(subject: AuditSubject, log: AuditLog): RequestAudit {
       receivedAtMs,
       stageAtMs: Date.now(),
       request,
-      method: raw.method,
+      method,
       target: place.target,
       user: user?.identity,
       sourceIps: address === "" ? [] : [address],

@@ -33,7 +33,7 @@ export const errorTable = {
     400,
     "BadRequest",
     2,
-    "SPDY cannot cross this gateway. Use kubectl 1.31 or later; on 1.29 and 1.30 set KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true and KUBECTL_PORT_FORWARD_WEBSOCKETS=true.",
+    "SPDY cannot cross this gateway by itself. Use kubectl 1.31 or later, or an older one through `sallyport proxy`; on 1.29 and 1.30 set KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true and KUBECTL_PORT_FORWARD_WEBSOCKETS=true.",
   ),
   CLUSTER_UNKNOWN: row(404, "NotFound", 3, "Check the cluster's name in the URL; `sallyport cluster list` shows the known ones."),
   CLUSTER_EXISTS: row(409, "Conflict", 1, "Choose another name, or remove the cluster first with `sallyport cluster remove`."),

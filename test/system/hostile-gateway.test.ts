@@ -310,3 +310,32 @@ describe("an agent does not join", () => {
     await expect(failed).rejects.toThrow(/never use plain http/);
   });
 });
+
+describe("an upgrade that a gateway asks for", () => {
+  test.each([
+    ["h2c", { method: "GET", upgrade: "h2c", target: "/api/v1/namespaces/a/services/s/proxy/" }],
+    ["a list", { method: "POST", upgrade: "SPDY/3.1, h2c" }],
+    ["a line feed", { method: "POST", upgrade: "SPDY/3.1\r\nImpersonate-User: root" }],
+    ["an unknown protocol of a pod's exec", { method: "GET", upgrade: "foo", target: "/api/v1/namespaces/a/pods/p/exec" }],
+    ["SPDY by PUT", { method: "PUT", upgrade: "SPDY/3.1" }],
+  ])("is not made to %s", async (_name, different) => {
+    const token = await cluster.token("alice");
+    const target = "/api/v1/namespaces/a/pods/p/exec?command=id";
+    expect(await open(openPayload(token, { kind: "upgrade", target, ...different }))).toEqual({ status: 400, code: "REQUEST_INVALID" });
+    expect(apiserver.seen).toEqual([]);
+  });
+
+  test("without naming its protocol is no OPEN", async () => {
+    expect(await open(openPayload(await cluster.token("alice"), { kind: "upgrade", method: "POST" }))).toBe("PROTOCOL");
+  });
+
+  test("ends with the user's credential, whatever the gateway does", async () => {
+    apiserver.onUpgrade = (_request, socket) =>
+      void socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n");
+    const stream = ++lastStream;
+    const different = { kind: "upgrade", method: "POST", upgrade: "SPDY/3.1", target: "/api/v1/namespaces/a/pods/p/exec?command=id" };
+    lane.send({ type: "open", stream, payload: openPayload(await cluster.token("alice", {}, 2), different) });
+    const ended = await lane.frame("reset", (frame) => "stream" in frame && frame.stream === stream);
+    expect(ended).toMatchObject({ code: "EXPIRED" });
+  });
+});

@@ -9,7 +9,7 @@ function begin(): { readonly audit: RequestAudit; readonly over: string[] } {
   const target = "/api/v1/pods";
   const audit = beginAudit(
     {
-      raw: new Request(`https://gateway.example${target}`),
+      method: "GET",
       place: { cluster: parseClusterName("one"), target, origin: "https://gateway.example", prefix: "" },
       request: parseRequest("GET", target),
       headers: [],

@@ -40,6 +40,7 @@ async function upload(message: string, count: number) {
     socket: server,
     maxWaitingUploadBytes: 1 << 20,
     farewell: (error) => ({ messages: [], code: 1011, reason: error.message }),
+    onUpload: () => undefined,
     onExtend: () => undefined,
     onEnd: () => undefined,
   });

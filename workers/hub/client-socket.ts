@@ -29,6 +29,8 @@ export interface ClientSocketOptions {
     readonly code: number;
     readonly reason: string;
   };
+  /** A message of the client's was passed on. */
+  readonly onUpload: () => void;
   readonly onExtend: (expiresAtMs: number) => void;
   readonly onEnd: (outcome: "completed" | "cancelled" | "failed", detail: string) => void;
 }
@@ -63,6 +65,11 @@ export class ClientSocket {
     this.#options.onEnd("failed", error.code);
   }
 
+  /** Sends a text of the gateway's own between the cluster's messages. */
+  tell(text: string): void {
+    if (!this.#over) this.#options.socket.send(text);
+  }
+
   /** The client's connection broke without a close. */
   abandon(): void {
     this.#clientClosed(1006, "");
@@ -74,7 +81,7 @@ export class ClientSocket {
     if (typeof data === "string") stream.write(new TextEncoder().encode(data), { messageEnd: true, text: true });
     else if (data instanceof ArrayBuffer) stream.write(new Uint8Array(data), { messageEnd: true, text: false });
     const { maxWaitingUploadBytes } = this.#options;
-    if (stream.queuedCost <= maxWaitingUploadBytes && stream.queuedPieces <= maxWaitingUploadMessages) return;
+    if (stream.queuedCost <= maxWaitingUploadBytes && stream.queuedPieces <= maxWaitingUploadMessages) return this.#options.onUpload();
     stream.fail(
       "TOO_LARGE",
       `an upload outran the tunnel by more than ${maxWaitingUploadBytes >> 20} MiB or ${maxWaitingUploadMessages} messages`,

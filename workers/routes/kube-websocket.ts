@@ -1,5 +1,6 @@
-/** An upgrade: the client gets its 101 when the apiserver has given one, with the sub-protocol that it chose. */
+/** An upgrade: the client gets its 101 when the apiserver has given one, with the sub-protocol that it chose, or the one of raw bytes. */
 import { GatewayError } from "#core/errors.ts";
+import { rawProtocol } from "#core/kube/raw-upgrade.ts";
 import { failureStatus } from "#core/kube/status.ts";
 import { endFrames } from "#core/kube/stream-end.ts";
 import type { HeadPayload } from "#core/tunnel/payload.ts";
@@ -7,6 +8,7 @@ import { ClientSocket } from "#workers/hub/client-socket.ts";
 import { readBody } from "#workers/hub/response-body.ts";
 import { UserStream } from "#workers/hub/user-stream.ts";
 import { Expiry } from "./expiry.ts";
+import { rawOpening, UploadReport } from "./kube-raw.ts";
 import type { KubeCall } from "./kube.ts";
 import { sanitizeResponseHeaders } from "#core/kube/response-headers.ts";
 import { hubOf } from "#workers/hub/stubs.ts";
@@ -22,11 +24,15 @@ export async function answerWebSocket(call: KubeCall): Promise<Response> {
   call.signal.addEventListener("abort", abort);
   const head = await user.open();
   if (head.status !== 101) return refuse(call, user, head);
+  const isRaw = call.upgrade.type === "raw";
+  const opening = isRaw ? openRaw(call, user, head) : undefined;
   call.signal.removeEventListener("abort", abort);
   const { 0: client, 1: server } = new WebSocketPair();
   server.binaryType = "arraybuffer";
   server.accept();
-  const protocol = head.protocol ?? "";
+  if (opening !== undefined) server.send(opening);
+  const report = isRaw ? new UploadReport(user, (text) => socket.tell(text)) : undefined;
+  const protocol = isRaw ? rawProtocol : (head.protocol ?? "");
   const kind = call.upgrade.type === "websocket" ? call.upgrade.kind : "other";
   const expiry = new Expiry(Math.min(head.expiresAtMs ?? Number.POSITIVE_INFINITY, call.token.expiresAtMs), () =>
     user.fail("SESSION_ENDED", "the credential that opened this stream has ended", "EXPIRED"),
@@ -43,6 +49,7 @@ export async function answerWebSocket(call: KubeCall): Promise<Response> {
         reason: end.closeReason,
       };
     },
+    onUpload: () => void report?.received(),
     onExtend: (expiresAtMs) => expiry.extend(expiresAtMs),
     onEnd: (outcome, detail) => {
       expiry.stop();
@@ -52,6 +59,16 @@ export async function answerWebSocket(call: KubeCall): Promise<Response> {
   call.signal.addEventListener("abort", () => socket.abandon());
   call.audit.started(101);
   return new Response(null, { status: 101, webSocket: client, headers: protocol === "" ? {} : { "sec-websocket-protocol": protocol } });
+}
+
+/** The first message to the client of raw bytes; a stream without one is over. */
+function openRaw(call: KubeCall, user: UserStream, head: HeadPayload): string {
+  try {
+    return rawOpening(call, head);
+  } catch (thrown) {
+    user.cancel();
+    throw thrown;
+  }
 }
 
 /** The apiserver's own answer instead of an upgrade. */

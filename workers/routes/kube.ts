@@ -7,6 +7,8 @@ import { parseCredentials } from "#core/kube/credentials.ts";
 import { encodeHeaderText } from "#core/kube/headers.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
 import { isDiscovery, isLongRunning, streamClass } from "#core/kube/request-class.ts";
+import { rawUpgradeHeader, readMeantRequest } from "#core/kube/raw-upgrade.ts";
+import type { MeantRequest } from "#core/kube/raw-upgrade.ts";
 import { parseRequest } from "#core/kube/request-path.ts";
 import type { KubeRequest } from "#core/kube/request-path.ts";
 import { removedRequestNotice } from "#core/kube/removed-request.ts";
@@ -49,8 +51,12 @@ export interface KubeCall {
 
 export async function handleKube(raw: Request, gateway: Gateway, place: ClusterPlace): Promise<Response> {
   const { headers, bytes } = readHeaders(raw.headers);
-  const request = parseRequest(raw.method, place.target);
-  const audit = beginAudit({ raw, place, request, headers, address: clientAddress(gateway.env, raw.headers) }, gateway.auditLog);
+  const meant = readMeantRequest(raw.method, headers);
+  const request = parseRequest(meant.method, place.target);
+  const audit = beginAudit(
+    { method: meant.method, place, request, headers, address: clientAddress(gateway.env, raw.headers) },
+    gateway.auditLog,
+  );
   try {
     if (bytes > maxHeaderBytes) throw new GatewayError("HEADERS_TOO_LARGE", `the headers hold ${bytes} bytes`);
     if (request.type === "invalid") throw new GatewayError(request.code, request.message);
@@ -58,12 +64,10 @@ export async function handleKube(raw: Request, gateway: Gateway, place: ClusterP
     const { cluster, token, bearer, protocols } = await authenticate(gateway, place, headers, audit);
     const removed = removedRequestNotice(request);
     if (removed !== undefined) throw new GatewayError("NOT_FOUND", removed);
-    const upgrade = classifyUpgrade(request, headers);
-    if (upgrade.type === "refused") throw new GatewayError(upgrade.code, upgrade.message);
-    const isLong = upgrade.type === "websocket" || isLongRunning(request);
-    audit.whenOver(
-      gateway.limits.enter({ cluster: cluster.record.registration.name, issuer: token.issuer, subject: token.subject }, isLong),
-    );
+    const upgrade = upgradeOf(request, headers, meant);
+    const isSwitching = upgrade.type === "websocket" || upgrade.type === "raw";
+    const owner = { cluster: cluster.record.registration.name, issuer: token.issuer, subject: token.subject };
+    audit.whenOver(gateway.limits.enter(owner, isSwitching || isLongRunning(request)));
     const open = openPayload({ raw, place, request, upgrade, headers, bearer, protocols, auditId: audit.id, gateway });
     const call: KubeCall = {
       gateway,
@@ -77,7 +81,7 @@ export async function handleKube(raw: Request, gateway: Gateway, place: ClusterP
       audit,
       authenticateMs: Date.now() - startedMs,
     };
-    if (upgrade.type === "websocket") return await answerWebSocket(call);
+    if (isSwitching) return await answerWebSocket(call);
     return await answerHttp(call, open.hasBody ? raw.body : null, await wholeBody(raw, call));
   } catch (thrown) {
     const stored = request.type !== "invalid" && isDiscovery(request) ? await lastDiscovery(gateway, place, headers, thrown) : undefined;
@@ -88,6 +92,14 @@ export async function handleKube(raw: Request, gateway: Gateway, place: ClusterP
     audit.end({ status: 200, reason: "stored discovery", bytes: 0 });
     return stored;
   }
+}
+
+/** @throws GatewayError for one that is not carried */
+function upgradeOf(request: KubeRequest, headers: HeaderPairs, meant: MeantRequest): Upgrade {
+  if (meant.problem !== undefined) throw new GatewayError("REQUEST_INVALID", meant.problem);
+  const upgrade = classifyUpgrade(request, headers, meant.raw);
+  if (upgrade.type === "refused") throw new GatewayError(upgrade.code, upgrade.message);
+  return upgrade;
 }
 
 interface Authenticated {
@@ -150,14 +162,14 @@ interface OpenInput {
 function openPayload(input: OpenInput): OpenPayload {
   const { raw, request, upgrade, headers } = input;
   const isSocket = upgrade.type === "websocket";
-  const kind = isSocket ? "websocket" : "http";
   const carried = headers.filter(([name]) => !withheld.has(name) && !name.startsWith("cf-"));
   const lane = streamClass(request);
   return {
-    kind,
+    kind: isSocket ? "websocket" : upgrade.type === "raw" ? "upgrade" : "http",
+    ...(upgrade.type === "raw" && { upgrade: upgrade.protocol }),
     class: lane,
     cluster: input.place.cluster ?? "",
-    method: raw.method,
+    method: request.method,
     target: input.place.target,
     headers: isSocket && input.protocols.length > 0 ? [...carried, ["sec-websocket-protocol", input.protocols.join(", ")]] : carried,
     token: input.bearer,
@@ -179,6 +191,7 @@ const withheld: ReadonlySet<string> = new Set([
   "sec-websocket-protocol",
   "sec-websocket-key",
   "sec-websocket-extensions",
+  rawUpgradeHeader.toLowerCase(),
   "connection",
   "upgrade",
 ]);

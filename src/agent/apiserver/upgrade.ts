@@ -1,12 +1,13 @@
 /**
- * The upgrade to a WebSocket on an apiserver.
+ * The upgrade to a WebSocket, or to another protocol such as SPDY, on an apiserver.
  *
  * It is made by hand because WebSocket libraries refuse `SPDY/3.1+portforward.k8s.io`: its `/` is no RFC 6455 token, yet that is how
  * kubectl forwards ports. A failed upgrade that left two connections joined was CVE-2018-1002105, so nothing passes before a 101 that
  * is right in every respect, and whatever else comes ends as an answer or an error, never as an open pipe:
  *
- * - Only `websocket` is ever asked for, and only by GET.
- * - A 101 counts with the right Sec-WebSocket-Accept, a sub-protocol that was offered or none, and no extension.
+ * - One protocol is asked for; a WebSocket only by GET.
+ * - A 101 counts when it switches to that protocol, to a sub-protocol or stream protocol that was offered or none, and, for a WebSocket,
+ *   with the right Sec-WebSocket-Accept and no extension.
  * - 4xx and 5xx pass as answers; 2xx and 3xx are errors, and no redirect is followed (CVE-2020-8559).
  * - Once written, an upgrade is never sent again: an exec may have started.
  */
@@ -39,6 +40,7 @@ export type UpgradeAttempt = UpgradeOutcome | { readonly type: "unwritten"; read
 const websocketGuid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; // RFC 6455 section 1.3
 const protocolPattern = /^[\x21-\x2b\x2d-\x7e]+$/; // anything visible but a comma: wider than RFC 6455's token, for SPDY/3.1+…
 const bearerProtocolPrefix = "base64url.bearer.authorization.k8s.io.";
+const webSocket = "websocket";
 
 /** The headers that only the hop to the apiserver may set. */
 const handshakeHeaders: ReadonlySet<string> = new Set([
@@ -50,19 +52,21 @@ const handshakeHeaders: ReadonlySet<string> = new Set([
   "sec-websocket-version",
 ]);
 
-/** Asks one apiserver for a WebSocket; rejects with a GatewayError, or with the signal's reason. */
+/** Asks one apiserver to switch protocols; rejects with a GatewayError, or with the signal's reason. */
 export async function openUpgrade(options: UpgradeOptions): Promise<UpgradeAttempt> {
   const { request, address, tls } = options;
-  if (request.method !== "GET") throw new GatewayError("REQUEST_INVALID", "a WebSocket is opened with GET");
-  const offered = offeredProtocols(request.headers);
+  const protocol = request.protocol ?? webSocket;
+  if (protocol === webSocket && request.method !== "GET") throw new GatewayError("REQUEST_INVALID", "a WebSocket is opened with GET");
   const key = Buffer.from(options.nonce()).toString("base64");
   const url = new URL(address.url);
-  const headers = handshakeLines(url.host, key, offered, request.headers);
+  const handshake = protocol === webSocket ? webSocketHandshake(key, request.headers) : rawHandshake(protocol, request);
+  const kept = request.headers.filter(([name]) => !handshakeHeaders.has(name.toLowerCase()));
+  const headers = ["Host", url.host, "Connection", "Upgrade", "Upgrade", protocol, ...handshake.lines, ...toWireHeaders(kept)];
   const secure = url.protocol === "https:";
   const base: RequestOptions = {
     host: url.hostname.replaceAll(/[[\]]/g, ""),
     port: url.port === "" ? (secure ? 443 : 80) : url.port,
-    method: "GET",
+    method: request.method,
     path: request.target,
     headers,
     agent: false,
@@ -70,8 +74,57 @@ export async function openUpgrade(options: UpgradeOptions): Promise<UpgradeAttem
   };
   return new Promise((resolve, reject) => {
     const sent = secure ? https.request({ ...base, ...tlsOptions(address, tls) }) : http.request(base);
-    new Handshake({ ...options, key, offered, secure, settle: { resolve, reject } }).run(sent);
+    new Handshake({
+      ...options,
+      protocol,
+      chosenBy: handshake.chosenBy,
+      faultOf: handshake.faultOf,
+      secure,
+      settle: { resolve, reject },
+    }).run(sent);
   });
+}
+
+/** What one protocol adds to a request, and wants of a 101. */
+interface ProtocolHandshake {
+  readonly lines: readonly string[];
+  /** The header, in lower case, that names what was chosen of the offered. */
+  readonly chosenBy: string;
+  readonly faultOf: (headers: HeaderPairs) => string | undefined;
+}
+
+function webSocketHandshake(key: string, headers: HeaderPairs): ProtocolHandshake {
+  const offered = offeredProtocols(headers);
+  const offer = offered.length > 0 ? ["Sec-WebSocket-Protocol", offered.join(", ")] : [];
+  const chosenBy = "sec-websocket-protocol";
+  return {
+    lines: ["Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", key, ...offer],
+    chosenBy,
+    faultOf: (answer) => {
+      if (headerValue(answer, "sec-websocket-accept")?.trim() !== acceptValue(key)) return "its Sec-WebSocket-Accept is wrong";
+      if (headerValue(answer, "sec-websocket-extensions") !== undefined) return "it chose an extension that was not offered";
+      return isChosen(answer, chosenBy, offered) ? undefined : "it chose a sub-protocol that was not offered";
+    },
+  };
+}
+
+/** An upgrade to SPDY, or to what an application behind a `/proxy` subresource knows. */
+function rawHandshake(protocol: string, { method, headers }: UpstreamRequest): ProtocolHandshake {
+  if (!/^[\w.+-]+(?:\/[\w.+-]+)?$/.test(protocol)) throw new GatewayError("REQUEST_INVALID", "Upgrade does not name one protocol");
+  const chosenBy = "x-stream-protocol-version";
+  const offered = listValues(headers, chosenBy);
+  return {
+    // Without a length, Node would frame a POST's body as chunks, and their end would be the stream's first bytes.
+    lines: method === "GET" ? [] : ["Content-Length", "0"],
+    chosenBy,
+    faultOf: (answer) => (isChosen(answer, chosenBy, offered) ? undefined : "it chose a stream protocol that was not offered"),
+  };
+}
+
+/** Whether an answer names one of the offered, or none. */
+function isChosen(answer: HeaderPairs, name: string, offered: readonly string[]): boolean {
+  const chosen = headerValues(answer, name).map((value) => value.trim());
+  return chosen.length <= 1 && chosen.every((protocol) => offered.includes(protocol));
 }
 
 /** The offered sub-protocols in order; one that carries a bearer token is a credential and ends at the gateway. */
@@ -94,9 +147,8 @@ export function acceptValue(key: string): string {
     .digest("base64");
 }
 
-interface HandshakeOptions extends UpgradeOptions {
-  readonly key: string;
-  readonly offered: readonly string[];
+interface HandshakeOptions extends UpgradeOptions, Pick<ProtocolHandshake, "chosenBy" | "faultOf"> {
+  readonly protocol: string;
   readonly secure: boolean;
   readonly settle: { readonly resolve: (attempt: UpgradeAttempt) => void; readonly reject: (error: Error) => void };
 }
@@ -159,23 +211,19 @@ class Handshake {
     signal.addEventListener("abort", stop);
     socket.on("close", () => signal.removeEventListener("abort", stop));
     response.socket.setKeepAlive(true, tcpKeepAliveMs);
-    const protocol = headerValue(headers, "sec-websocket-protocol")?.trim();
+    const protocol = headerValue(headers, this.#options.chosenBy)?.trim();
     this.#options.settle.resolve({ type: "switched", headers: readResponseHead(headers).headers, protocol, socket, head });
   }
 
-  /** What is wrong with a 101 (RFC 6455 section 4.1, the client's checks). */
+  /** What is wrong with a 101 (RFC 9110 section 7.8, RFC 6455 section 4.1: the client's checks). */
   #faultOf(status: number, headers: HeaderPairs): string | undefined {
-    const { key, offered } = this.#options;
-    const protocols = headerValues(headers, "sec-websocket-protocol").map((value) => value.trim());
+    const { protocol, faultOf } = this.#options;
+    const switched = listValues(headers, "upgrade").map((value) => value.toLowerCase());
     if (status !== 101) return `it switched with status ${status}`;
-    if (headerValue(headers, "upgrade")?.trim().toLowerCase() !== "websocket") return "it switched to another protocol";
+    if (switched.length !== 1 || switched[0] !== protocol.toLowerCase()) return "it switched to another protocol";
     if (!listValues(headers, "connection").some((option) => option.toLowerCase() === "upgrade"))
       return "its 101 does not say Connection: Upgrade";
-    if (headerValue(headers, "sec-websocket-accept")?.trim() !== acceptValue(key)) return "its Sec-WebSocket-Accept is wrong";
-    if (headerValue(headers, "sec-websocket-extensions") !== undefined) return "it chose an extension that was not offered";
-    if (protocols.length > 1 || !protocols.every((protocol) => offered.includes(protocol)))
-      return "it chose a sub-protocol that was not offered";
-    return undefined;
+    return faultOf(headers);
   }
 
   #answered(response: IncomingMessage): void {
@@ -228,13 +276,6 @@ class Handshake {
 
 function invalid(what: string, cause?: Error): GatewayError {
   return new GatewayError("UPSTREAM_INVALID", `the apiserver's upgrade was refused: ${what}`, { cause });
-}
-
-function handshakeLines(host: string, key: string, offered: readonly string[], pairs: HeaderPairs): string[] {
-  const lines = ["Host", host, "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", key];
-  if (offered.length > 0) lines.push("Sec-WebSocket-Protocol", offered.join(", "));
-  lines.push(...toWireHeaders(pairs.filter(([name]) => !handshakeHeaders.has(name.toLowerCase()))));
-  return lines;
 }
 
 function tlsOptions(address: ApiserverAddress, tls: ClientTls): TlsRequestOptions {

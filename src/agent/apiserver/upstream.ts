@@ -29,6 +29,8 @@ export interface UpstreamRequest {
   /** Requests with the same text go to the same apiserver while it lasts, so that a user reads what they wrote. */
   readonly affinity: string;
   readonly signal: AbortSignal;
+  /** For `upgrade`: the protocol to switch to, such as `SPDY/3.1`; a WebSocket without. */
+  readonly protocol?: string | undefined;
 }
 
 /** An apiserver's answer; hop-by-hop headers are removed. */
@@ -44,7 +46,7 @@ export type UpgradeOutcome =
   | {
       readonly type: "switched";
       readonly headers: HeaderPairs;
-      /** The chosen sub-protocol, one of the offered. */
+      /** The chosen sub-protocol of a WebSocket, or stream protocol of another upgrade; one of the offered. */
       readonly protocol: string | undefined;
       readonly socket: Duplex;
       /** Bytes that came right behind the 101. */
@@ -100,7 +102,7 @@ export interface PoolState {
 export interface ApiserverPool {
   /** Sends a request; rejects with a GatewayError UPSTREAM_* or REQUEST_INVALID, or with the signal's reason once it is aborted. */
   request(request: UpstreamRequest): Promise<UpstreamResponse>;
-  /** Asks for a WebSocket upgrade; never repeated once the request was written. Rejects like `request`. */
+  /** Asks for an upgrade; never repeated once the request was written. Rejects like `request`. */
   upgrade(request: UpstreamRequest): Promise<UpgradeOutcome>;
   /** Replaces the addresses; servers that stay keep their connections and health, those that go finish what they have. */
   setServers(servers: readonly ApiserverAddress[]): void;

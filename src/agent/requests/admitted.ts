@@ -45,7 +45,11 @@ export interface AdmittedRequest {
   readonly record: { end(end: RequestEnd): void };
 }
 
-/** The headers for the apiserver. @throws GatewayError when they cannot be written */
+/**
+ * The headers for the apiserver.
+ * @param protocols sub-protocols of a WebSocket, or stream protocols of another upgrade, to offer
+ * @throws GatewayError when they cannot be written
+ */
 export async function requestHeaders(
   options: HandlerOptions,
   admitted: AdmittedRequest,
@@ -62,6 +66,7 @@ export async function requestHeaders(
     clientIp: open.clientAddress,
     clientHost: open.headers.find(([name]) => name === "host")?.[1],
     webSocketProtocols: open.kind === "websocket" ? protocols : undefined,
+    streamProtocols: open.kind === "upgrade" ? protocols : undefined,
   });
   if (written.type === "refused") throw new GatewayError(written.code, written.message);
   return written.headers;

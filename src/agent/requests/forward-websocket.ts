@@ -63,7 +63,8 @@ export async function forwardWebSocket(
   bridge.start();
 }
 
-function carryAnswer(
+/** Carries what an apiserver answered instead of switching. */
+export function carryAnswer(
   response: ApiserverResponse,
   admitted: AdmittedRequest,
   stream: TunnelStream,

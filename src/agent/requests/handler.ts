@@ -9,6 +9,7 @@ import type { Identity } from "#core/access/identity.ts";
 import { nodeProxyProblem } from "#core/access/kubelet-paths.ts";
 import { impersonationChecks, parseImpersonation } from "#core/kube/impersonation-request.ts";
 import { isLongRunning, isUpgradeSubresource } from "#core/kube/request-class.ts";
+import { rawUpgradeProblem } from "#core/kube/raw-upgrade.ts";
 import { parseRequest } from "#core/kube/request-path.ts";
 import type { KubeRequest } from "#core/kube/request-path.ts";
 import { failureSentence, failureStatus, warningHeader } from "#core/kube/status.ts";
@@ -18,6 +19,7 @@ import type { TunnelStream } from "#agent/tunnel/tunnel-stream.ts";
 import type { AdmittedRequest, HandlerOptions } from "./admitted.ts";
 import type { RequestEnd, RequestRecord } from "./record.ts";
 import { forwardHttp } from "./forward-http.ts";
+import { forwardRaw } from "./forward-raw.ts";
 import { forwardWebSocket } from "./forward-websocket.ts";
 
 /** Handles one stream; never rejects. */
@@ -35,8 +37,7 @@ export async function handleStream(options: HandlerOptions, open: OpenPayload, s
     };
     const admitted = { ...request, record: { end: ended } };
     record.admit(admitted);
-    if (open.kind === "websocket") await forwardWebSocket(options, admitted, stream, abort);
-    else await forwardHttp(options, admitted, stream, abort);
+    await forwarders[open.kind](options, admitted, stream, abort);
   } catch (thrown) {
     leave();
     const error = toGatewayError(thrown);
@@ -45,6 +46,8 @@ export async function handleStream(options: HandlerOptions, open: OpenPayload, s
     if (!stream.isClosed) sendFailure(stream, withReference(error, open.auditId));
   }
 }
+
+const forwarders = { http: forwardHttp, websocket: forwardWebSocket, upgrade: forwardRaw } as const;
 
 /** Answers a stream that has sent no head yet with a failure. */
 function sendFailure(stream: TunnelStream, error: GatewayError): void {
@@ -74,6 +77,8 @@ async function admit(options: HandlerOptions, open: OpenPayload, record: Request
   if (open.cluster !== options.cluster) throw new GatewayError("POLICY_DENIED", "the request is for another cluster");
   const request = parseRequest(open.method, open.target);
   if (request.type === "invalid") throw new GatewayError(request.code, request.message);
+  const rawProblem = open.kind === "upgrade" ? rawUpgradeProblem(request, open.upgrade ?? "") : undefined;
+  if (rawProblem !== undefined) throw new GatewayError("REQUEST_INVALID", rawProblem);
   const startedMs = performance.now();
   const token = options.door.verifyCached(open.token) ?? (await options.door.verify(open.token));
   const verifyMs = performance.now() - startedMs;
@@ -85,7 +90,7 @@ async function admit(options: HandlerOptions, open: OpenPayload, record: Request
   if (nodeProblem !== undefined) throw new GatewayError("POLICY_DENIED", nodeProblem);
   const requested = parseImpersonation(open.headers);
   if (requested.type === "invalid") throw new GatewayError("REQUEST_INVALID", requested.message);
-  const admitted = { open, request, token, longRunning: isLongRunning(request) || open.kind === "websocket", verifyMs, record };
+  const admitted = { open, request, token, longRunning: isLongRunning(request) || open.kind !== "http", verifyMs, record };
   if (requested.type === "none") {
     await assertMayUpgrade(options, open, request, own);
     return { ...admitted, identity: own, originalUser: undefined };
@@ -125,7 +130,7 @@ async function assertMayImpersonate(options: HandlerOptions, own: Identity, requ
  * (AuthorizePodWebsocketUpgradeCreatePermission): here it always needs `create`, as the POST does.
  */
 async function assertMayUpgrade(options: HandlerOptions, open: OpenPayload, request: KubeRequest, user: Identity): Promise<void> {
-  if (open.kind !== "websocket" || !isUpgradeSubresource(request)) return;
+  if (open.kind === "http" || !isUpgradeSubresource(request)) return;
   const { apiGroup, apiVersion, resource, subresource, namespace, name } = request;
   const allowed = await options.reviews.isAllowed(reviewedUser(user), {
     verb: "create",

@@ -16,6 +16,8 @@ export interface ApiserverRequest {
   readonly longRunning: boolean;
   readonly affinity: string;
   readonly signal: AbortSignal;
+  /** For `upgrade`: the protocol to switch to; a WebSocket without. */
+  readonly protocol?: string | undefined;
 }
 
 export interface ApiserverResponse {

@@ -107,8 +107,10 @@ async function proxy(this: CliContext, flags: ProxyFlags): Promise<void> {
       interactive: this.terminal.input && this.terminal.error,
     }),
     impersonation: impersonationHeaders(config.impersonation),
-    serverPath: flags.appendServerPath ? config.server.pathname.replace(/\/$/, "") : "",
+    serverPath: appendsServerPath(flags, config) ? config.server.pathname.replace(/\/$/, "") : "",
     keepAliveMs: flags.keepalive === 0 ? defaultKeepAliveMs : flags.keepalive,
+    behindGateway: config.behindGateway,
+    onLost: (reason) => say(this, `An upgraded connection ended: ${reason}`),
   });
   const place = flags.unixSocket === "" ? { address: flags.address, port: flags.port } : { path: flags.unixSocket };
   const result = await listen(server, place);
@@ -156,9 +158,14 @@ function closeSlash(flag: string, prefix: string): string {
   return prefix.endsWith("/") ? prefix : `${prefix}/`;
 }
 
+/** Behind the gateway the path is the cluster's name, without which there is no cluster. */
+function appendsServerPath(flags: ProxyFlags, config: ClientConfig): boolean {
+  return flags.appendServerPath || config.behindGateway;
+}
+
 async function warn(context: CliContext, flags: ProxyFlags, config: ClientConfig): Promise<void> {
   const path = config.server.pathname;
-  if (!flags.appendServerPath && path !== "/")
+  if (!appendsServerPath(flags, config) && path !== "/")
     say(
       context,
       `Warning: Your kube context contains a server path ${path}, use --append-server-path to automatically append the path to each request`,

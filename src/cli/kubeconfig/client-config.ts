@@ -5,6 +5,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
+import { parseClusterName } from "#core/brand.ts";
 import { GatewayError } from "#core/errors.ts";
 import { isObject, listField, objectField, textField, textsField } from "#core/json-fields.ts";
 import type { JsonObject } from "#core/json-fields.ts";
@@ -46,6 +47,8 @@ export interface ClientConfig {
   readonly bearer: ClientBearer;
   /** Whom requests run as instead (`as`, `as-uid`, `as-groups`, `as-user-extra`). */
   readonly impersonation: UserInfo | undefined;
+  /** Whether the server is a Sallyport gateway: the credential is its plugin's, or the URL is `https://<gateway>/k/<cluster>`. */
+  readonly behindGateway: boolean;
   /** Reads the files of the entries as they are now; throws CONFIGURATION_INVALID. */
   readonly readTls: () => ServerTrust & ClientCertificate;
 }
@@ -239,7 +242,17 @@ function readConfig(cluster: KubeconfigEntry, user: KubeconfigEntry, problems: s
   if (isSecure) readClientCertificate(user, problems);
   const bearer = isSecure ? readClientBearer(user, cluster.fields, problems) : ({ type: "none" } as const);
   const impersonation = readImpersonation(user.fields, problems);
-  return server === undefined ? undefined : { server, proxy, bearer, impersonation, readTls };
+  if (server === undefined) return undefined;
+  return { server, proxy, bearer, impersonation, behindGateway: isGateway(server, bearer), readTls };
+}
+
+/** As `sallyport kubeconfig` writes them (entry.ts). */
+function isGateway(server: URL, bearer: ClientBearer): boolean {
+  const [, cluster] = /^\/k\/([^/]+)\/?$/.exec(server.pathname) ?? [];
+  if (cluster !== undefined && parseClusterName(cluster) !== undefined) return true;
+  const args = bearer.type === "exec" ? bearer.plugin.args : [];
+  const start = args.indexOf("credential");
+  return start !== -1 && args[start + 1] === "--gateway" && args[start + 3] === "--cluster";
 }
 
 function readServer(text: string, problems: string[]): URL | undefined {

@@ -17,3 +17,9 @@ export const defaultKeepAliveMs = 15_000;
 
 /** Time for the end of a refused upgrade's answer to reach the client (apimachinery). */
 export const refusedUpgradeTimeoutMs = 10_000;
+
+/** Silence of the gateway after which a carried upgrade is given up; it answers each ping. kubectl's own for a WebSocket. */
+export const carriedSilenceMs = 61_000;
+
+/** Largest message of a carried upgrade: what the gateway reads from the tunnel at once is far less. */
+export const maxCarriedMessageBytes = 32 << 20;

@@ -5,18 +5,26 @@
  * a program that may use the proxy chooses its identity; here such a request is refused, never quietly run as somebody else.
  */
 import { writeIdentity } from "#core/kube/impersonation.ts";
+import { rawUpgradeHeader, rawUpgradeLine } from "#core/kube/raw-upgrade.ts";
+import type { RawUpgrade } from "#core/kube/raw-upgrade.ts";
 import { withoutHopByHop } from "#core/kube/headers.ts";
 import type { HeaderPair, HeaderPairs } from "#core/kube/headers.ts";
 import type { UserInfo } from "#core/kube/user-info.ts";
 import { CommandError } from "#cli/output/failure.ts";
 import { version } from "#cli/version.ts";
 
-/** Names that say who somebody is: to the apiserver, or to what it proxies to. */
-const identityName = /^(?:authorization|impersonate-.*|x-remote-.*)$/;
+/** Names that say who somebody is, to the apiserver or to what it proxies to; or to the gateway, that a request is another than it seems. */
+const identityName = /^(?:authorization|impersonate-.*|x-remote-.*|sallyport-.*)$/;
 
-/** The first header that claims an identity, by its name; also where a server behind could read `_` as `-`. */
+/** The first header that claims an identity or speaks for this proxy, by its name; also where a server behind could read `_` as `-`. */
 export function identityHeader(headers: HeaderPairs): string | undefined {
   return headers.map(([name]) => name).find((name) => identityName.test(name.toLowerCase().replaceAll("_", "-")));
+}
+
+/** The lines of a WebSocket that carries another upgrade: the client's without those of any handshake, and what it carries. */
+export function carriedHeaders(lines: HeaderPairs, upgrade: RawUpgrade): HeaderPairs {
+  const kept = lines.filter(([name]) => name.toLowerCase() !== "host" && !name.toLowerCase().startsWith("sec-websocket-"));
+  return [...kept, [rawUpgradeHeader, rawUpgradeLine(upgrade)]];
 }
 
 /** The lines of the kubeconfig's or the flags' impersonation; throws CONFIGURATION_INVALID when they cannot be written. */

@@ -10,12 +10,14 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { headerValues } from "#core/kube/headers.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
+import { rawProtocol } from "#core/kube/raw-upgrade.ts";
 import { answerRedirect, answerText } from "./answer.ts";
+import { carry } from "./carry.ts";
 import type { CredentialSource } from "./credentials.ts";
 import { serveFile } from "./files.ts";
 import { forward, framingHeaders, toPairs } from "./forward.ts";
 import { maxHeadBytes, requestHeadTimeoutMs } from "./limits.ts";
-import { identityHeader, writeProxyHeaders } from "./request-headers.ts";
+import { carriedHeaders, identityHeader, writeProxyHeaders } from "./request-headers.ts";
 import { routeRequest } from "./route.ts";
 import type { Route, RouteOptions } from "./route.ts";
 import { hasBody, upgrade } from "./upgrade.ts";
@@ -32,6 +34,10 @@ export interface ProxyServerOptions {
   /** Put before every path: the path of the kubeconfig's server with --append-server-path; empty or beginning with `/`. */
   readonly serverPath: string;
   readonly keepAliveMs: number;
+  /** Whether the cluster is behind the gateway, which switches to WebSocket only. */
+  readonly behindGateway: boolean;
+  /** Told why an upgraded connection was lost. */
+  readonly onLost: (reason: string) => void;
 }
 
 /** Makes the server; it listens when it is told to. */
@@ -112,13 +118,27 @@ async function sendUpgrade({ target, request, response, socket, head }: UpgradeC
     answerText(response, 400, "400 Bad Request: an upgrade request has no body");
     return;
   }
-  const call = await prepare(target, request, options, true);
+  const protocol = options.behindGateway ? carriedProtocol(request) : undefined;
+  const call = await prepare(target, request, options, protocol === undefined);
   if (typeof call === "string") {
     answerText(response, 403, call);
     return;
   }
   const onStatus = (status: number): void => noteStatus(status, options);
-  upgrade({ socket, head, response, sent: options.upstream.send(call), keepAliveMs: options.keepAliveMs, onStatus });
+  const { keepAliveMs, onLost } = options;
+  if (protocol !== undefined) {
+    const headers = carriedHeaders(toPairs(call.headers), { method: call.method, protocol }).flat();
+    const webSocket = options.upstream.openWebSocket({ target, headers, tls: call.tls }, rawProtocol);
+    carry({ socket, head, response, protocol, webSocket, keepAliveMs, onStatus, onLost });
+    return;
+  }
+  upgrade({ socket, head, response, sent: options.upstream.send(call), keepAliveMs, onStatus });
+}
+
+/** What a request wants to switch to, where that is no WebSocket: a WebSocket passes the gateway as it is. */
+function carriedProtocol({ headers }: IncomingMessage): string | undefined {
+  const wanted = headers.upgrade?.trim() ?? "";
+  return wanted.toLowerCase() === "websocket" ? undefined : wanted;
 }
 
 /** The request to the apiserver, or why there is none. */
@@ -130,7 +150,8 @@ async function prepare(
 ): Promise<UpstreamCall | string> {
   const client = toPairs(request.rawHeaders);
   const claim = identityHeader(client);
-  if (claim !== undefined) return `Forbidden: this proxy says who a request runs as; send it without the header ${claim}`;
+  if (claim !== undefined)
+    return `Forbidden: this proxy says who a request runs as and what it carries; send it without the header ${claim}`;
   const { authorization, tls } = await options.credentials.current();
   const { upstream, impersonation } = options;
   const peer = request.socket.remoteAddress;

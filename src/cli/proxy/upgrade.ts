@@ -44,7 +44,7 @@ export function upgrade({ socket, head, response, sent, keepAliveMs, onStatus }:
   });
   sent.on("response", (answer) => {
     onStatus(answer.statusCode ?? 0);
-    refuse(answer, response);
+    relayRefusal(answer, response);
   });
   sent.on("error", (error) => {
     if (!response.headersSent && !socket.destroyed) answerText(response, 500, `error dialing backend: ${upstreamErrorText(error)}`);
@@ -68,7 +68,8 @@ function switchingHead(answer: IncomingMessage): string {
   return `HTTP/1.1 101 ${answer.statusMessage ?? "Switching Protocols"}\r\n${lines.join("")}\r\n`;
 }
 
-function refuse(answer: IncomingMessage, response: ServerResponse): void {
+/** Passes on an answer that is no upgrade; a success or a redirect is none to pass on. */
+export function relayRefusal(answer: IncomingMessage, response: ServerResponse): void {
   const status = answer.statusCode ?? 0;
   if (status < 400) {
     answer.destroy();

@@ -5,10 +5,11 @@ import { isIP } from "node:net";
 import type { Duplex } from "node:stream";
 import { connect as tlsConnect } from "node:tls";
 import { SocksClient } from "socks";
+import { WebSocket } from "ws";
 import { usageError } from "#cli/output/failure.ts";
 import type { Environment } from "#cli/session/paths.ts";
 import type { ClientTls } from "./credentials.ts";
-import { dialTimeoutMs, idleConnectionMs } from "./limits.ts";
+import { dialTimeoutMs, idleConnectionMs, maxCarriedMessageBytes, maxHeadBytes } from "./limits.ts";
 
 export interface UpstreamOptions {
   readonly server: URL;
@@ -70,6 +71,24 @@ export class Upstream {
     return request;
   }
 
+  /** Opens a WebSocket with one sub-protocol; its handshake's own headers are not among the lines. */
+  openWebSocket({ target, headers, tls }: Omit<UpstreamCall, "method" | "isUpgrade">, protocol: string): WebSocket {
+    const { server } = this.#options;
+    const isSecure = server.protocol === "https:";
+    return new WebSocket(`${isSecure ? "wss" : "ws"}://${server.host}/`, [protocol], {
+      agent: this.#agentsFor(tls).fresh,
+      headers: linesByName(headers),
+      perMessageDeflate: false,
+      maxPayload: maxCarriedMessageBytes,
+      maxHeaderSize: maxHeadBytes,
+      finishRequest: (request) => {
+        request.path = target; // byte for byte, which no URL parser would leave it
+        limitDial(request, isSecure, `${server.hostname}:${server.port || (isSecure ? "443" : "80")}`);
+        request.end();
+      },
+    });
+  }
+
   close(): void {
     this.#agents?.kept.destroy();
   }
@@ -98,6 +117,13 @@ export class Upstream {
     if (isSocks) dialThroughSocks(agent, proxy, isSecure ? tlsOptions(tls) : undefined);
     return agent;
   }
+}
+
+/** Lines as Node's setters want them: the values of a repeated name together. */
+function linesByName(flat: readonly string[]): Readonly<Record<string, string[]>> {
+  const lines: Record<string, string[]> = {};
+  for (let index = 0; index + 1 < flat.length; index += 2) (lines[(flat[index] ?? "").toLowerCase()] ??= []).push(flat[index + 1] ?? "");
+  return lines;
 }
 
 function tlsOptions(tls: ClientTls): https.AgentOptions {

@@ -12,7 +12,7 @@
  */
 import { GatewayError } from "#core/errors.ts";
 import type { ErrorCode } from "#core/errors.ts";
-import { encodeHeaderText, headerProblem, headerValues, isHeaderValue, withoutHopByHop } from "./headers.ts";
+import { encodeHeaderText, headerProblem, headerValues, isHeaderValue, isToken, withoutHopByHop } from "./headers.ts";
 import type { HeaderPair, HeaderPairs } from "./headers.ts";
 import type { KubeRequest } from "./request-path.ts";
 import { isExactText, userLimits } from "./user-info.ts";
@@ -45,6 +45,8 @@ export interface RequestHeaderInput {
   readonly clientHost?: string | undefined;
   /** For a WebSocket upgrade, and only then: the sub-protocols to offer, without any credential. */
   readonly webSocketProtocols?: readonly string[] | undefined;
+  /** For an upgrade to SPDY, and only then: the stream protocols to offer (`X-Stream-Protocol-Version`). */
+  readonly streamProtocols?: readonly string[] | undefined;
 }
 
 /** The headers to send, or why the request must not be sent. */
@@ -57,11 +59,13 @@ export type RequestHeaders =
  * that cannot be written exactly. Throws a `GatewayError` INTERNAL when the agent's own values hold what no header can.
  */
 export function writeRequestHeaders(input: RequestHeaderInput): RequestHeaders {
-  const problem = headerProblem(input.clientHeaders) ?? repeatedHeader(input.clientHeaders);
+  const problem =
+    headerProblem(input.clientHeaders) ?? repeatedHeader(input.clientHeaders) ?? streamProtocolProblem(input.streamProtocols ?? []);
   if (problem !== undefined) return { type: "refused", code: "REQUEST_INVALID", message: problem };
   const refusal = identityProblem(input.identity) ?? originalUserProblem(input);
   if (refusal !== undefined) return { type: "refused", code: "IDENTITY_REFUSED", message: refusal };
-  const headers = [...clientLines(input), ...protocolLine(input.webSocketProtocols ?? []), ...gatewayLines(input), ...identityLines(input)];
+  const offers = [...protocolLine(input.webSocketProtocols ?? []), ...streamProtocolLines(input.streamProtocols ?? [])];
+  const headers = [...clientLines(input), ...offers, ...gatewayLines(input), ...identityLines(input)];
   return { type: "headers", headers };
 }
 
@@ -134,6 +138,19 @@ function proxyLines(clientHost: string | undefined): readonly HeaderPair[] {
 function protocolLine(protocols: readonly string[]): readonly HeaderPair[] {
   if (protocols.length === 0) return [];
   return [["Sec-WebSocket-Protocol", protocols.map((protocol) => own("a sub-protocol", protocol)).join(", ")]];
+}
+
+/** A line for each, as kubectl before 1.30 writes them: the only form that every apiserver reads. */
+function streamProtocolLines(protocols: readonly string[]): readonly HeaderPair[] {
+  return protocols.map((protocol) => ["X-Stream-Protocol-Version", protocol]);
+}
+
+/** kubectl offers five. */
+const maximumStreamProtocols = 16;
+
+function streamProtocolProblem(protocols: readonly string[]): string | undefined {
+  const isList = protocols.length <= maximumStreamProtocols && protocols.every((protocol) => isToken(protocol));
+  return isList ? undefined : "X-Stream-Protocol-Version is malformed";
 }
 
 function gatewayLines(input: RequestHeaderInput): readonly HeaderPair[] {

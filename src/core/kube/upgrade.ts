@@ -1,12 +1,14 @@
 /**
  * Upgrades: which of a client's requests to change the protocol are carried, and how a stream that the gateway itself must end
- * is ended. Only WebSocket crosses the gateway: other protocols would need a raw connection, which Workers do not have, and each more that
- * is carried is one more way to smuggle requests (h2c).
+ * is ended. Only WebSocket crosses the gateway: other protocols would need a raw connection, which Workers do not have. What
+ * `sallyport proxy` carries inside a WebSocket is read by raw-upgrade.ts.
  */
 import type { ErrorCode } from "#core/errors.ts";
 import { bearerProtocolPrefix, parseProtocols } from "./credentials.ts";
 import { headerValues, listValues } from "./headers.ts";
 import type { HeaderPairs } from "./headers.ts";
+import { rawUpgradeProblem, webSocketProblem } from "./raw-upgrade.ts";
+import type { RawUpgrade } from "./raw-upgrade.ts";
 import { isUpgradeSubresource } from "./request-class.ts";
 import type { KubeRequest } from "./request-path.ts";
 
@@ -18,6 +20,8 @@ export type Upgrade =
   | { readonly type: "none" }
   /** Sub-protocols in the client's order, without a bearer token. */
   | { readonly type: "websocket"; readonly kind: UpgradeKind; readonly protocols: readonly string[] }
+  /** Another protocol's bytes inside a WebSocket: what the client asked for, and what the agent asks for. */
+  | { readonly type: "raw"; readonly kind: UpgradeKind; readonly protocol: string }
   /** Only after the user's right to the stream is checked as for a WebSocket: kubectl shows no other answer than this one's. */
   | { readonly type: "spdy"; readonly code: Extract<ErrorCode, "UPGRADE_UNSUPPORTED">; readonly message: string }
   | { readonly type: "refused"; readonly code: Extract<ErrorCode, "REQUEST_INVALID">; readonly message: string };
@@ -25,17 +29,20 @@ export type Upgrade =
 /**
  * Classifies a request's upgrade. Older kubectl, and newer after a failed WebSocket, ask for SPDY by POST; a front end may have
  * removed `Upgrade`, so `X-Stream-Protocol-Version`, or a POST that could mean nothing else, is enough to know it.
+ * @param raw what the request carries inside a WebSocket: `readMeantRequest`, whose method the request was parsed with
  */
-export function classifyUpgrade(request: KubeRequest, headers: HeaderPairs): Upgrade {
+export function classifyUpgrade(request: KubeRequest, headers: HeaderPairs, raw?: RawUpgrade): Upgrade {
+  if (raw !== undefined) {
+    const problem = rawUpgradeProblem(request, raw.protocol);
+    return problem === undefined ? { type: "raw", kind: upgradeKind(request), protocol: raw.protocol } : refused(problem);
+  }
   const tokens = listValues(headers, "upgrade").map((token) => token.toLowerCase());
   if (isSpdyRequest(request, headers, tokens)) {
     return { type: "spdy", code: "UPGRADE_UNSUPPORTED", message: "this request asks for SPDY, and only WebSocket is carried" };
   }
   if (tokens.length === 0) return { type: "none" };
-  if (tokens.length > 1 || tokens[0] !== "websocket") return refused("only an upgrade to websocket is carried");
-  if (request.method !== "GET") return refused("a WebSocket is opened by GET");
-  const versions = headerValues(headers, "sec-websocket-version");
-  if (versions.length !== 1 || versions[0] !== "13") return refused("Sec-WebSocket-Version is not 13");
+  const problem = webSocketProblem(request.method, headers);
+  if (problem !== undefined) return refused(problem);
   const protocols = parseProtocols(headers)?.filter((protocol) => !protocol.startsWith(bearerProtocolPrefix));
   if (protocols === undefined) return refused("Sec-WebSocket-Protocol is malformed");
   return { type: "websocket", kind: upgradeKind(request), protocols };

@@ -11,8 +11,10 @@ export type StreamClass = "interactive" | "normal" | "bulk";
 
 /** OPEN: one request of one user. */
 export interface OpenPayload {
-  /** `http`: a request and its response. `websocket`: an upgrade, then messages. */
-  readonly kind: "http" | "websocket";
+  /** `http`: a request and its response. `websocket`: an upgrade, then messages. `upgrade`: one to another protocol, then bytes. */
+  readonly kind: "http" | "websocket" | "upgrade";
+  /** The protocol to switch to, such as `SPDY/3.1`: for the kind `upgrade`, and only then. */
+  readonly upgrade?: string;
   readonly class: StreamClass;
   readonly cluster: string;
   readonly method: string;
@@ -91,7 +93,8 @@ export function joinStatement(hello: Pick<AgentHello, "cluster" | "replica" | "l
 
 export function parseOpen(bytes: Uint8Array): Parsed<OpenPayload> {
   return parse(bytes, (fields) => ({
-    kind: fields.oneOf("kind", ["http", "websocket"]),
+    kind: fields.oneOf("kind", ["http", "websocket", "upgrade"]),
+    ...(fields.oneOf("kind", ["http", "websocket", "upgrade"]) === "upgrade" && { upgrade: fields.text("upgrade") }),
     class: fields.oneOf("class", ["interactive", "normal", "bulk"]),
     cluster: fields.text("cluster"),
     method: fields.text("method"),

@@ -245,3 +245,74 @@ describe("an upgrade that fails", () => {
     expect(await upgraded).toBe(when === "after the switch" ? "fulfilled" : reason);
   });
 });
+
+describe("an upgrade to another protocol than WebSocket", () => {
+  const spdy = (protocols: readonly string[], request: Partial<UpstreamRequest> = {}): UpstreamRequest =>
+    makeRequest({
+      ...{ method: "POST", target: exec, longRunning: true, protocol: "SPDY/3.1" },
+      headers: [
+        ...protocols.map((protocol) => ["X-Stream-Protocol-Version", protocol] as const),
+        ["Content-Length", "7"],
+        ["Upgrade", "h2c"],
+      ],
+      ...request,
+    });
+  const switched = (lines: readonly string[] = ["Upgrade: SPDY/3.1"]): string =>
+    `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n${lines.map((line) => `${line}\r\n`).join("")}\r\n`;
+
+  it("asks for it by the client's method, without a body and with what is offered", async () => {
+    const { pool: made, heads } = await poolAgainst(switched());
+    await made.upgrade(spdy(["v4.channel.k8s.io", "v3.channel.k8s.io"]));
+    expect(heads[0]?.replace(/^Host: .*\r\n/m, "")).toBe(
+      [
+        ...[`POST ${exec} HTTP/1.1`, "Connection: Upgrade", "Upgrade: SPDY/3.1", "Content-Length: 0"],
+        ...["X-Stream-Protocol-Version: v4.channel.k8s.io", "X-Stream-Protocol-Version: v3.channel.k8s.io", "", ""],
+      ].join("\r\n"),
+    );
+  });
+
+  it("writes nothing behind the head of a POST or a GET", async () => {
+    for (const method of ["POST", "GET"]) {
+      const { pool: made, server } = await poolAgainst((socket) => {
+        socket.write(switched());
+        socket.on("data", (chunk: Buffer) => socket.end(`got ${chunk.toString()}`));
+      });
+      const opened = await made.upgrade(spdy([], { method }));
+      if (opened.type !== "switched") throw new Error("it was not switched");
+      opened.socket.write("first bytes");
+      const [chunk] = (await once(opened.socket, "data")) as [Buffer]; // what a socket's event gives
+      expect([chunk.toString(), server.connections()]).toEqual(["got first bytes", 1]);
+    }
+  });
+
+  it("gives the connection, what was chosen, and the bytes behind the head", async () => {
+    const { pool: made } = await poolAgainst(`${switched(["Upgrade: spdy/3.1", "X-Stream-Protocol-Version: v4.channel.k8s.io"])}bytes`);
+    const opened = await made.upgrade(spdy(["v4.channel.k8s.io"]));
+    expect(opened).toMatchObject({ type: "switched", protocol: "v4.channel.k8s.io", head: Buffer.from("bytes") });
+  });
+
+  it.each([
+    ["to another protocol", switched(["Upgrade: websocket"])],
+    ["to two", switched(["Upgrade: SPDY/3.1", "Upgrade: h2c"])],
+    ["to none", switched([])],
+    ["without Connection: Upgrade", switched().replace("Connection: Upgrade", "Connection: close")],
+    ["to a stream protocol that was not offered", switched(["Upgrade: SPDY/3.1", "X-Stream-Protocol-Version: v5.channel.k8s.io"])],
+    [
+      "to two stream protocols",
+      switched(["Upgrade: SPDY/3.1", ...["v4", "v4"].map((name) => `X-Stream-Protocol-Version: ${name}.channel.k8s.io`)]),
+    ],
+    ["with 200", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"],
+    ["with a redirect", "HTTP/1.1 307 X\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"],
+  ])("is invalid when it is answered %s", async (_what, answer) => {
+    const { pool: made } = await poolAgainst(answer);
+    expect(await codeOf(made.upgrade(spdy(["v4.channel.k8s.io"])))).toBe("UPSTREAM_INVALID");
+  });
+
+  it.each(["SPDY/3.1, h2c", "a b", "", "a\r\nb"])(
+    "is refused before any connection when it names no one protocol: %j",
+    async (protocol) => {
+      const { pool: made, server } = await poolAgainst(switched());
+      expect([await codeOf(made.upgrade(spdy([], { protocol }))), server.connections()]).toEqual(["REQUEST_INVALID", 0]);
+    },
+  );
+});

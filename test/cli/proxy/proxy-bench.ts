@@ -108,7 +108,7 @@ export interface ProxyBench {
   readonly close: () => Promise<void>;
 }
 
-export async function makeProxyBench(apiserver: TestApiserver): Promise<ProxyBench> {
+export async function makeProxyBench(apiserver: Pick<TestApiserver, "url" | "authority">): Promise<ProxyBench> {
   const directory = await mkdtemp(join(tmpdir(), "sallyport-proxy-"));
   const bench = await makeBench();
   const running = new Set<RunningProxy>();
@@ -165,7 +165,12 @@ export async function makeProxyBench(apiserver: TestApiserver): Promise<ProxyBen
 
 let files = 0;
 
-async function writeKubeconfig(directory: string, apiserver: TestApiserver, cluster: object, user: object): Promise<string> {
+async function writeKubeconfig(
+  directory: string,
+  apiserver: Pick<TestApiserver, "url" | "authority">,
+  cluster: object,
+  user: object,
+): Promise<string> {
   const trust = { server: apiserver.url, "certificate-authority-data": Buffer.from(apiserver.authority).toString("base64") };
   const config = {
     "current-context": "c",

@@ -283,6 +283,31 @@ describe("headers of the upgrade and of the gateway", () => {
     expect(write({ clientHeaders })).toEqual(ourLines);
   });
 
+  test("the stream protocols of SPDY are ours to offer, a line for each", () => {
+    const clientHeaders: HeaderPairs = [
+      ["X-Stream-Protocol-Version", "client"],
+      ["Sallyport-Upgrade", "POST SPDY/3.1"],
+      ["Origin", "https://x"],
+    ];
+    const offers = ["v4.channel.k8s.io", "v3.channel.k8s.io"].map((protocol) => ["X-Stream-Protocol-Version", protocol]);
+    for (const asked of [undefined, proxied]) {
+      const headers = write({
+        clientHeaders,
+        streamProtocols: ["v4.channel.k8s.io", "v3.channel.k8s.io"],
+        ...(asked && { request: asked }),
+      });
+      expect(headers.filter(([name]) => /^(?:x-stream|sallyport)/i.test(name))).toEqual(offers);
+    }
+    expect(write({ clientHeaders })).toEqual(ourLines);
+  });
+
+  test.each([[["v4 channel"]], [["a,b"]], [["a\r\nb"]], [[""]], [Array.from({ length: 17 }, (_, index) => `v${index}`)]])(
+    "stream protocols that are none are the client's fault: %j",
+    (streamProtocols) => {
+      expect(writeRequestHeaders(input({ streamProtocols }))).toMatchObject({ type: "refused", code: "REQUEST_INVALID" });
+    },
+  );
+
   test("an application is told the host and scheme that its user sees; the API is not", () => {
     const clientHost = "prod.gateway.example:8443";
     const told = [
