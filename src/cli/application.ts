@@ -21,7 +21,7 @@ export async function runApplication(args: readonly string[], context: CliContex
   // `help` and `help status` are what many type first.
   const asked = args.length === 0 || args[0] === "help" ? [...args.slice(1), "--help"] : args;
   const application = await buildFor(asked[0], table, failureText(context, wantsJson(args)));
-  await run(application, asked.flatMap(splitEmptyValue), context);
+  await run(application, asked.flatMap(toFrameworkWords), context);
   const code = Number(context.process.exitCode ?? 0);
   // The framework's own codes are negative: arguments and commands it cannot read are a wrong usage, the rest are faults of ours.
   if (code === frameworkUnknownCommand || code === frameworkInvalidArgument) return exitCodeOf({ code: "USAGE", title: "" });
@@ -35,8 +35,9 @@ export async function proposeWords(words: readonly string[], context: CliContext
   return proposals.map((proposal) => (proposal.brief === "" ? proposal.completion : `${proposal.completion}\t${proposal.brief}`));
 }
 
-/** `--flag=` is a flag with an empty value, as in Go's programs; the framework knows it as two words only. */
-function splitEmptyValue(arg: string): readonly string[] {
+/** As in Go's programs: `--flag=` is a flag with an empty value, which the framework knows as two words only, and `--v=3` is `-v=3`. */
+function toFrameworkWords(arg: string): readonly string[] {
+  if (/^--[a-z](?:=|$)/i.test(arg)) return [arg.slice(1)];
   return /^--[a-z][a-z-]*=$/.test(arg) ? [arg.slice(0, -1), ""] : [arg];
 }
 

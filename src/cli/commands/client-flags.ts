@@ -1,4 +1,5 @@
 /** kubectl's own flags that say which cluster and as whom, for commands that speak to a cluster as kubectl does. */
+import { CommandError } from "#cli/output/failure.ts";
 import { toText } from "./flags.ts";
 
 function flag(brief: string, placeholder: string) {
@@ -23,6 +24,41 @@ export const clientFlagParameters = {
   certificateAuthority: flag("Certificate authority of the apiserver", "FILE"),
   insecureSkipTlsVerify: { kind: "boolean", brief: "Do not verify the apiserver: anybody may play it", optional: true, withNegated: false },
   tlsServerName: flag("Name to verify in the apiserver's certificate", "NAME"),
+  namespace: flag("Taken as kubectl takes it: a proxied request names its own", "NAME"),
+  disableCompression: {
+    kind: "boolean",
+    brief: "Taken as kubectl takes it: nothing is ever asked for compressed here",
+    optional: true,
+    withNegated: false,
+  },
+  requestTimeout: {
+    kind: "parsed",
+    parse: parseRequestTimeout,
+    brief: "Taken as kubectl proxy takes it, which limits no proxied request",
+    placeholder: "DURATION",
+    optional: true,
+  },
+  v: {
+    kind: "parsed",
+    parse: parseVerbosity,
+    brief: "Level of detail; from 3 on, what the filter decides about each request",
+    placeholder: "LEVEL",
+    default: "0",
+  },
 } as const;
 
-export const clientAliases = { s: "server" } as const;
+export const clientAliases = { s: "server", n: "namespace", v: "v" } as const;
+
+/** kubectl's own reading: seconds, or a number with its unit (`ParseTimeout`). */
+function parseRequestTimeout(text: string): string {
+  if (/^(?:\d+|(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+)$/.test(text)) return text;
+  throw new CommandError({
+    code: "USAGE",
+    title: `--request-timeout ${text}: give seconds, or a number with its unit, such as 1s, 2m, 3h`,
+  });
+}
+
+function parseVerbosity(text: string): number {
+  if (/^\d{1,2}$/.test(text)) return Number(text);
+  throw new CommandError({ code: "USAGE", title: `--v ${text}: give a level from 0 to 99` });
+}

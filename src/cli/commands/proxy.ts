@@ -6,6 +6,7 @@ import { print, say } from "#cli/context.ts";
 import { loadClientConfig } from "#cli/kubeconfig/client-config.ts";
 import type { ClientConfig, ClientFlags } from "#cli/kubeconfig/client-config.ts";
 import { CommandError, usageError } from "#cli/output/failure.ts";
+import { toPlainLine } from "#cli/output/plain-text.ts";
 import { CredentialSource } from "#cli/proxy/credentials.ts";
 import { defaultFilter, parseFilter } from "#cli/proxy/filter.ts";
 import type { FilterLists, RequestFilter } from "#cli/proxy/filter.ts";
@@ -26,6 +27,11 @@ interface ProxyFlags extends ClientFlags, FilterLists {
   readonly wwwPrefix: string;
   readonly disableFilter: boolean;
   readonly keepalive: number;
+  readonly v: number;
+  /** These three change nothing, as with kubectl proxy. */
+  readonly namespace?: string;
+  readonly disableCompression?: boolean;
+  readonly requestTimeout?: string;
   readonly appendServerPath: boolean;
 }
 
@@ -140,9 +146,20 @@ const fatalExitCode = 255;
 function compileFilter(context: CliContext, flags: ProxyFlags): RequestFilter | undefined | "invalid" {
   if (flags.disableFilter) return undefined;
   const result = parseFilter(flags);
-  if (result.type === "filter") return result.accepts;
+  if (result.type === "filter") return flags.v < filterVerbosity ? result.accepts : telling(context, result.accepts);
   tellError(context, `Error compiling re: ${result.flag}: ${JSON.stringify(result.expression)}: ${result.message}`, fatalExitCode);
   return "invalid";
+}
+
+/** From this level on kubectl proxy tells what its filter decides (kubectl `pkg/proxy/proxy_server.go`). */
+const filterVerbosity = 3;
+
+function telling(context: CliContext, accepts: RequestFilter): RequestFilter {
+  return (method, target) => {
+    const isAccepted = accepts(method, target);
+    say(context, toPlainLine(`Filter ${isAccepted ? "accepting" : "rejecting"} ${method} ${target.decoded} ${target.host}`));
+    return isAccepted;
+  };
 }
 
 function readPrefixes({ apiPrefix, www, wwwPrefix }: ProxyFlags): { readonly apiPrefix: string; readonly filesPrefix: string | undefined } {

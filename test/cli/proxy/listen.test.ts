@@ -74,10 +74,26 @@ describe("listening", () => {
     [["--api-prefix=x"], "does not begin with /"],
     [["--port=abc"], "give a number"],
     [["--keepalive=never"], "give a duration"],
+    [["--request-timeout=soon"], "--request-timeout soon: give seconds, or a number with its unit"],
+    [["-v=much"], "--v much: give a level"],
   ])("with flags that make no sense is refused: %j", async (args, message) => {
     const result = await bench.run([`--kubeconfig=${kubeconfig}`, ...args]);
     expect([result.exitCode, result.stdout]).toEqual([2, ""]);
     expect(result.stderr).toContain(message);
+  });
+
+  it("takes kubectl's other global flags, and tells what its filter decides from level 3 on", async () => {
+    const others = ["--namespace=web", "--disable-compression", "--request-timeout=1m30s"];
+    const told = await start(...others, "-v=3");
+    const quiet = await start("-n", "web", "--request-timeout=0", "--v=2");
+    for (const proxy of [told, quiet]) {
+      await proxy.ask("/api/v1/a%20b%1b%5B2J?c=d", { headers: { host: "localhost" } });
+      await proxy.ask("/api/v1/pods", { headers: { host: "evil.com:80" } });
+    }
+    expect((await told.stop()).stderr).toBe(
+      "Filter rejecting GET /api/v1/a b[2J localhost\nFilter rejecting GET /api/v1/pods evil.com:80\n",
+    );
+    expect((await quiet.stop()).stderr).toBe("");
   });
 
   it("warns of a filter that is off, and of files that are not there", async () => {
