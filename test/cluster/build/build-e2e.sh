@@ -3,7 +3,7 @@
 #   e2e.test   the tests that `npm run test:conformance` runs
 #   ginkgo     runs several of them at a time
 #   kubectl    a name for the cluster's kubectl, which the tests start
-#   boom.tar   the image of the one test that brings a server of its own (answers outside of the connection's window)
+#   e2e-*.tar  the images of two tests: a server that answers outside of the connection's window, and conntrack
 # It needs Go 1.24 or later. The first time it takes about 10 minutes on two cores after build.sh; what is there already is not built again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -32,17 +32,21 @@ build_tests() {
   mv "$cache/e2e.part" "$cache/e2e.test"
 }
 
-build_image() {
+build_images() {
   local work; work=$(mktemp -d)
   prepare
-  go build -trimpath -ldflags "$small" -o "$work/regression-issue-74839" "$boom"
-  "$here/../../../infra/image/archive.sh" registry.k8s.io/e2e-test-images/regression-issue-74839:1.2 "$work" "$cache/boom.tar" \
-    '["/regression-issue-74839"]'
+  mkdir -p "$work/boom"
+  go build -trimpath -ldflags "$small" -o "$work/boom/regression-issue-74839" "$boom"
+  "$archive" registry.k8s.io/e2e-test-images/regression-issue-74839:1.2 "$work/boom" "$cache/e2e-boom.tar" '["/regression-issue-74839"]'
+  # The one test that wants this image starts conntrack and grep in it.
+  busybox_root "$work/iptables"
+  add_programs "$work/iptables" conntrack
+  "$archive" registry.k8s.io/build-image/distroless-iptables:v0.7.14 "$work/iptables" "$cache/e2e-iptables.tar" '["/bin/sh"]'
   rm -rf "$work"
 }
 
 [ -x "$cache/ginkgo" ] || { say "building ginkgo"; build_ginkgo; }
-[ -f "$cache/boom.tar" ] || { say "making the image of a test"; build_image; }
+[ -f "$(made)" ] || { say "making the images of two tests"; build_images; touch "$(made)"; }
 [ -x "$cache/e2e.test" ] || { say "building Kubernetes' end-to-end tests $version"; build_tests; }
 # The one binary of build.sh is the program that it is called by.
 ln -sf kube "$cache/kubectl"

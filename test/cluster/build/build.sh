@@ -29,51 +29,29 @@ build_agnhost() {
   mv "$cache/agnhost.part" "$cache/agnhost"
 }
 
-busybox_root() {
-  local root=$1 applet
-  mkdir -p "$root"/{bin,tmp,etc,www}
-  cp /bin/busybox "$root/bin/"
-  for applet in $(/bin/busybox --list); do
-    [ "$applet" = busybox ] || ln -sf busybox "$root/bin/$applet"
-  done
-  printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n' > "$root/etc/passwd"
-  printf 'root:x:0:\nuser:x:1000:\n' > "$root/etc/group"
-}
-
-# Programs of this machine with the libraries that they are linked with.
-add_programs() {
-  local root=$1 program path library; shift
-  for program in "$@"; do
-    path=$(command -v "$program") || { say "$program is missing: install the packages of packages.txt"; exit 1; }
-    rm -f "$root/bin/$program"
-    mkdir -p "$root/usr/bin"; cp -L "$path" "$root/usr/bin/"
-    for library in $(ldd "$path" | grep -o '/[^ ]*'); do
-      mkdir -p "$root$(dirname "$library")"; cp -L "$library" "$root$library"
-    done
-  done
-}
-
 build_images() {
   local work; work=$(mktemp -d)
   mkdir -p "$work/pause"
   (cd "$here/pause" && GO111MODULE=off go build -ldflags "$small" -o "$work/pause/pause" main.go)
-  "$here/../../../infra/image/archive.sh" registry.k8s.io/pause:3.10.1 "$work/pause" "$cache/pause.tar" '["/pause"]'
+  "$archive" registry.k8s.io/pause:3.10.1 "$work/pause" "$cache/pause.tar" '["/pause"]'
   busybox_root "$work/busybox"
-  "$here/../../../infra/image/archive.sh" registry.k8s.io/e2e-test-images/busybox:1.37.0-1 "$work/busybox" "$cache/busybox.tar" '["/bin/sh"]'
+  "$archive" registry.k8s.io/e2e-test-images/busybox:1.37.0-1 "$work/busybox" "$cache/busybox.tar" '["/bin/sh"]'
   busybox_root "$work/agnhost"
   mkdir -p "$work/agnhost"/{uploads,root}
   cp "$cache/agnhost" "$work/agnhost/agnhost"
-  add_programs "$work/agnhost" bash dash curl dig ip nc socat ss tar
+  # What agnhost serves HTTPS with.
+  cp "$(cd "$cache/src/agnhost" && go list -m -f '{{.Dir}}' k8s.io/kubernetes)"/test/images/agnhost/porter/localhost.{crt,key} "$work/agnhost/"
+  add_programs "$work/agnhost" bash dash curl dig ip nc socat ss tar wget
   ln -sf ../usr/bin/dash "$work/agnhost/bin/sh"
   # glibc resolves names with libraries that it loads by name only.
   cp "$(ldconfig -p | awk '/libnss_files\.so\.2/ { print $NF; exit }')" "$(ldconfig -p | awk '/libnss_dns\.so\.2/ { print $NF; exit }')" \
     "$work/agnhost$(dirname "$(ldconfig -p | awk '/libc\.so\.6/ { print $NF; exit }')")/"
-  "$here/../../../infra/image/archive.sh" registry.k8s.io/e2e-test-images/agnhost:2.56 "$work/agnhost" "$cache/agnhost.tar" '["/agnhost"]' '' '["pause"]'
+  "$archive" registry.k8s.io/e2e-test-images/agnhost:2.56 "$work/agnhost" "$cache/agnhost.tar" '["/agnhost"]' '' '["pause"]'
   rm -rf "$work"
 }
 
 [ -x "$cache/kube" ] || { say "building Kubernetes $version"; build_kube; }
 [ -x "$cache/agnhost" ] || { say "building agnhost"; build_agnhost; }
 [ -x "$cache/coredns" ] || { say "building CoreDNS"; GOBIN=$cache go install -ldflags "$small" "github.com/coredns/coredns@$coredns_version"; }
-[ -f "$cache/images.done" ] || { say "making the images"; build_images; touch "$cache/images.done"; }
+[ -f "$(made)" ] || { say "making the images"; build_images; touch "$(made)"; }
 say "ready in $cache"

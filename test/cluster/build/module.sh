@@ -1,4 +1,4 @@
-# Sourced by the build scripts: what they share.
+# Sourced by the build scripts, which set `here`: what they share.
 
 version=${1:-v1.34.4}
 cache=${SALLYPORT_CACHE:-$HOME/.cache/sallyport}/cluster/$version
@@ -33,4 +33,34 @@ write_imports() {
     printf '\t_ "%s"\n' "$@"
     printf ')\n'
   } > tools.go
+}
+
+# Makes a container image from a folder.
+archive=$here/../../../infra/image/archive.sh
+
+# The file that says that a script's images are made; another one whenever the scripts say something else about them.
+made() { echo "$cache/images-$(cat "$here/module.sh" "$here/$(basename "$0")" | sha256sum | cut -c 1-12).done"; }
+
+busybox_root() {
+  local root=$1 applet
+  mkdir -p "$root"/{bin,tmp,etc,www}
+  cp /bin/busybox "$root/bin/"
+  for applet in $(/bin/busybox --list); do
+    [ "$applet" = busybox ] || ln -sf busybox "$root/bin/$applet"
+  done
+  printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n' > "$root/etc/passwd"
+  printf 'root:x:0:\nuser:x:1000:\n' > "$root/etc/group"
+}
+
+# Programs of this machine with the libraries that they are linked with.
+add_programs() {
+  local root=$1 program path library; shift
+  for program in "$@"; do
+    path=$(command -v "$program") || { say "$program is missing: install the packages of packages.txt"; exit 1; }
+    rm -f "$root/bin/$program"
+    mkdir -p "$root/usr/bin"; cp -L "$path" "$root/usr/bin/"
+    for library in $(ldd "$path" | grep -o '/[^ ]*'); do
+      mkdir -p "$root$(dirname "$library")"; cp -L "$library" "$root$library"
+    done
+  done
 }

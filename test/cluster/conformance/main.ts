@@ -31,7 +31,7 @@ const { values } = parseArgs({
     /** Only tests whose names contain it. */
     only: { type: "string", default: "" },
     /** Tests at a time. */
-    processes: { type: "string", default: "4" },
+    processes: { type: "string", default: "6" },
     write: { type: "boolean", default: false },
   },
 });
@@ -84,7 +84,7 @@ async function runTests(tests: readonly RequiredTest[]): Promise<{ outcomes: rea
 async function prepare(cluster: Cluster): Promise<void> {
   for (const [index, { name }] of (cluster.network?.nodes ?? []).entries())
     await cluster.admin(["label", "node", name, `topology.kubernetes.io/zone=${zones[index % zones.length]}`]);
-  await cluster.importImage(conformanceFiles.image);
+  for (const image of conformanceFiles.images) await cluster.importImage(image);
   if (serviceProxy === "sallyport") await installServiceProxy(cluster);
 }
 

@@ -24,8 +24,8 @@ export const conformanceFiles = {
   /** Runs several tests at a time. */
   ginkgo: path.join(clusterFolder, "ginkgo"),
   kubectl: path.join(clusterFolder, "kubectl"),
-  /** Image of a server that a test brings. */
-  image: path.join(clusterFolder, "boom.tar"),
+  /** Images that a few of the tests bring. */
+  images: ["boom", "iptables"].map((name) => path.join(clusterFolder, `e2e-${name}.tar`)),
 } as const;
 
 /** Throws, with the command that helps, when the cache is not complete. */
@@ -35,7 +35,7 @@ export function assertClusterBuilt(): void {
 
 /** The same for Kubernetes' own tests. */
 export function assertConformanceBuilt(): void {
-  assertThere(Object.values(conformanceFiles), "build-e2e.sh (10 minutes, once)");
+  assertThere(Object.values(conformanceFiles).flat(), "build-e2e.sh (10 minutes, once)");
 }
 
 function assertThere(files: readonly string[], command: string): void {

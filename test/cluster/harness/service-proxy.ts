@@ -28,8 +28,8 @@ export function serviceProxyCommand(options: ServiceProxyOptions, node: NodePlan
     case "sallyport":
       return [
         process.execPath,
-        path.join(repository, "src/cli/main.ts"),
-        ...["agent", "--roles=service-proxy", `--config=${file}`, `--node=${node.name}`],
+        path.join(repository, "src/agent/main.ts"),
+        ...["--roles=service-proxy", `--config=${file}`, `--node=${node.name}`],
         ...options.apiserverUrls.map((url) => `--apiserver=${url}`),
       ];
     case "none":
