@@ -10,7 +10,8 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { headerValues } from "#core/kube/headers.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
-import { rawProtocol } from "#core/kube/raw-upgrade.ts";
+import { isIdleSpdyUpgrade, rawProtocol } from "#core/kube/raw-upgrade.ts";
+import { parseRequest } from "#core/kube/request-path.ts";
 import { answerRedirect, answerText } from "./answer.ts";
 import { carry } from "./carry.ts";
 import type { CredentialSource } from "./credentials.ts";
@@ -48,6 +49,7 @@ export function createProxyServer(options: ProxyServerOptions): Server {
     requestTimeout: 0,
     headersTimeout: requestHeadTimeoutMs,
     keepAliveTimeout: 0,
+    shouldUpgradeCallback: (request) => !isIdleUpgrade(request, options.routes), // of Node 24.9 and later
   });
   server.on("request", (request: IncomingMessage, response: ServerResponse) => {
     response.sendDate = false;
@@ -139,6 +141,13 @@ async function sendUpgrade({ target, request, response, socket, head }: UpgradeC
 function carriedProtocol({ headers }: IncomingMessage): string | undefined {
   const wanted = headers.upgrade?.trim() ?? "";
   return wanted.toLowerCase() === "websocket" ? undefined : wanted;
+}
+
+/** Whether Kubernetes would pass over the wish to upgrade: the request is then a plain one. */
+function isIdleUpgrade({ method = "", url = "", headers }: IncomingMessage, routes: RouteOptions): boolean {
+  const route = routeRequest({ method, text: url, host: headers.host ?? "" }, { ...routes, filter: undefined });
+  const request = route.type === "api" ? parseRequest(method, route.target) : undefined;
+  return request !== undefined && request.type !== "invalid" && isIdleSpdyUpgrade(request, headers.upgrade?.trim() ?? "");
 }
 
 /** The request to the apiserver, or why there is none. */

@@ -84,6 +84,15 @@ export function rawUpgradeProblem(request: KubeRequest, protocol: string): strin
   return isApplication(request) ? undefined : `an upgrade to ${name} is carried only to an application behind pods/proxy or services/proxy`;
 }
 
+/**
+ * Whether an upgrade to SPDY means nothing to a request: Kubernetes switches only for a subresource or an application behind one, and
+ * passes over the wish elsewhere (RFC 9110 section 7.8). kubectl 1.22 sends it with each request that follows an exec.
+ */
+export function isIdleSpdyUpgrade(request: KubeRequest, protocol: string): boolean {
+  if (!/^spdy\/3\.1$/i.test(protocol)) return false;
+  return request.type === "nonResource" || (request.subresource === "" && request.proxyTail === undefined && request.verb !== "proxy");
+}
+
 /** Behind `nodes/proxy` is the kubelet, which knows SPDY and WebSocket. */
 function isApplication(request: KubeRequest): boolean {
   return request.type === "resource" && request.proxyTail !== undefined && (request.resource === "pods" || request.resource === "services");

@@ -337,6 +337,14 @@ describe("an upgrade", () => {
     expect([(await proxy.exchange(`${lines}\r\n`)).split("\r\n")[0], apiserver.seen]).toEqual(["HTTP/1.1 403 Forbidden", []]);
   });
 
+  it("to SPDY where Kubernetes has nothing to switch is a plain request, with its body", async () => {
+    const plain = upgradeRequest.replace("POST /api/v1/namespaces/d/pods/p/portforward", "DELETE /api/v1/namespaces/d/pods/p");
+    const raw = await proxy.exchange(`${plain.replace("Connection: Upgrade", "Connection: Upgrade, close")}Content-Length: 4\r\n\r\nbody`);
+    expect(raw).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*hello/);
+    expect(apiserver.seen).toMatchObject([{ method: "DELETE", body: "body" }]);
+    expect([headerOf(apiserver.seen[0], "upgrade"), headerOf(apiserver.seen[0], "content-length")]).toEqual([[], ["4"]]);
+  });
+
   it("that cannot be dialled says so", async () => {
     const config = await bench.kubeconfig({ cluster: { server: "https://127.0.0.1:1" } });
     const lost = await bench.start([`--kubeconfig=${config}`, "--port=0"]);

@@ -1,7 +1,14 @@
 import { describe, expect, test } from "vitest";
 import type { HeaderPairs } from "#core/kube/headers.ts";
 import { parseRequest } from "#core/kube/request-path.ts";
-import { rawProtocol, rawUpgradeHeader, rawUpgradeLine, rawUpgradeProblem, readMeantRequest } from "#core/kube/raw-upgrade.ts";
+import {
+  isIdleSpdyUpgrade,
+  rawProtocol,
+  rawUpgradeHeader,
+  rawUpgradeLine,
+  rawUpgradeProblem,
+  readMeantRequest,
+} from "#core/kube/raw-upgrade.ts";
 import { classifyUpgrade } from "#core/kube/upgrade.ts";
 
 const webSocket: HeaderPairs = [
@@ -74,6 +81,26 @@ function problem(line: string, protocol: string): string | undefined {
   expect(classifyUpgrade(request, carrier, { method, protocol }).type).toBe(found === undefined ? "raw" : "refused");
   return found;
 }
+
+describe("an upgrade to SPDY that Kubernetes passes over", () => {
+  test.each<[string, string, boolean]>([
+    [`GET ${pod}`, "SPDY/3.1", true],
+    ["DELETE /api/v1/namespaces/a/pods/p", "spdy/3.1", true],
+    ["GET /api/v1/pods?watch=1", "SPDY/3.1", true],
+    ["GET /version", "SPDY/3.1", true],
+    [`POST ${pod}/exec`, "SPDY/3.1", false],
+    ["POST /apis/subresources.kubevirt.io/v1/namespaces/a/virtualmachineinstances/v/portforward/22", "SPDY/3.1", false],
+    [`GET ${pod}/proxy/x`, "SPDY/3.1", false],
+    ["GET /api/v1/proxy/namespaces/a/pods/p/x", "SPDY/3.1", false],
+    [`GET ${pod}`, "websocket", false],
+    [`GET ${pod}`, "h2c", false],
+  ])("%s to %s: %j", (line, protocol, wanted) => {
+    const [method = "", target = ""] = line.split(" ");
+    const request = parseRequest(method, target);
+    if (request.type === "invalid") throw new Error(`not a request: ${line}`);
+    expect(isIdleSpdyUpgrade(request, protocol)).toBe(wanted);
+  });
+});
 
 describe("what is carried", () => {
   test.each([
