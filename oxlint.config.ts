@@ -57,6 +57,7 @@ const folders: readonly FolderRule[] = [
     because: "the agent is Node code beside the gateway, not above it: core, identity, node:, ws, undici.",
   },
   agentPart("apiserver", ["undici"]),
+  { ...agentPart("apiserver", []), files: "src/agent/apiserver/tcp-dial.ts", dials: true },
   agentPart("dataplane", []),
   { ...agentPart("dataplane", []), files: "src/agent/dataplane/userspace/dial.ts", dials: true },
   agentPart("issuers", []),

@@ -10,6 +10,8 @@ import { renderAgentManifests, renderAgentRbac } from "#cli/manifests/agent-mani
 import type { AgentManifestOptions } from "#cli/manifests/agent-options.ts";
 import { renderWorkerdConfig } from "#cli/workerd/config.ts";
 import type { GatewayConfiguration } from "#cli/workerd/config.ts";
+import { renderApiserverLbManifests, renderApiserverLbRbac } from "#cli/manifests/apiserver-lb-manifests.ts";
+import type { ApiserverLbManifestOptions } from "#cli/manifests/apiserver-lb-manifests.ts";
 import { renderServiceProxyManifests, renderServiceProxyRbac } from "#cli/manifests/service-proxy-manifests.ts";
 import type { ServiceProxyManifestOptions } from "#cli/manifests/service-proxy-manifests.ts";
 
@@ -82,6 +84,8 @@ clusterCIDR: 10.244.0.0/16
 
 const serviceProxyHead =
   "# An example, rendered by scripts/manifests.ts: put your apiserver's address and your KubeProxyConfiguration into it.\n";
+const apiserverLb: ApiserverLbManifestOptions = { image: "sallyport/agent:0.1.0", listen: "127.0.0.1:7443" };
+const apiserverLbHead = "# Rendered by scripts/manifests.ts: put the image's name in your registry into it.\n";
 const head = "# An example, rendered by scripts/manifests.ts; `sallyport cluster add` renders one for each cluster.\n";
 const files = [
   { path: "infra/manifests/agent.yaml", text: head + renderAgentManifests(example) },
@@ -89,6 +93,8 @@ const files = [
   { path: "infra/workerd/gateway.capnp", text: gatewayHead + renderWorkerdConfig(gateway) },
   { path: "infra/manifests/service-proxy.yaml", text: serviceProxyHead + renderServiceProxyManifests(serviceProxy) },
   { path: "infra/rbac/service-proxy.yaml", text: serviceProxyHead + renderServiceProxyRbac(serviceProxy) },
+  { path: "infra/manifests/apiserver-lb.yaml", text: apiserverLbHead + renderApiserverLbManifests(apiserverLb) },
+  { path: "infra/rbac/apiserver-lb.yaml", text: apiserverLbHead + renderApiserverLbRbac() },
 ];
 
 const isCheck = process.argv.includes("--check");

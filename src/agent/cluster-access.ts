@@ -103,8 +103,12 @@ function openCluster(connection: ClusterConnection): {
   return { credentials, servers: given.length > 0 ? given : [inClusterServiceAddress(process.env)], isInCluster: true };
 }
 
-function startDiscovery(api: ClusterApi, onChange: (servers: readonly ApiserverAddress[]) => void): ApiserverDiscovery {
-  const service = inClusterServiceAddress(process.env);
+/** Follows the apiservers behind the Service default/kubernetes, with the address that is known as the last resort. */
+export function startDiscovery(
+  api: ClusterApi,
+  onChange: (servers: readonly ApiserverAddress[]) => void,
+  service: ApiserverAddress = inClusterServiceAddress(process.env),
+): ApiserverDiscovery {
   const discovery = new ApiserverDiscovery({
     api,
     service,

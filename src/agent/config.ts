@@ -1,12 +1,14 @@
 /** The agent's configuration: which role it has, and that role's own flags. A start fails once, with every reason. */
 import { parseArgs } from "node:util";
+import { apiserverLbUsage, readApiserverLbConfig } from "./config/apiserver-lb-config.ts";
+import type { ApiserverLbConfig } from "./config/apiserver-lb-config.ts";
 import { readServiceProxyConfig, serviceProxyUsage } from "./config/service-proxy-config.ts";
 import type { ServiceProxyConfig } from "./config/service-proxy-config.ts";
 import { readTunnelConfig, tunnelUsage } from "./config/tunnel-config.ts";
 import type { TunnelConfig } from "./config/tunnel-config.ts";
 
 /** One process has one role, under a ServiceAccount with that role's rights alone. */
-export type AgentConfig = TunnelConfig | ServiceProxyConfig;
+export type AgentConfig = TunnelConfig | ServiceProxyConfig | ApiserverLbConfig;
 
 export type ConfigResult =
   | { readonly type: "config"; readonly config: AgentConfig }
@@ -33,6 +35,7 @@ const roles: ReadonlyMap<string, RoleReader> = new Map<string, RoleReader>([
     "service-proxy",
     { usage: serviceProxyUsage, read: (args, { environment, hostname }) => readServiceProxyConfig(args, environment, hostname) },
   ],
+  ["apiserver-lb", { usage: apiserverLbUsage, read: (args) => readApiserverLbConfig(args) }],
 ]);
 
 const usageHead = "sallyport agent [--roles ROLE]: does one job in the cluster; the role is tunnel unless it is given\n";
@@ -47,6 +50,6 @@ export function readConfig(args: readonly string[], names: MachineNames): Config
   if (role !== undefined) return role.read(args, names);
   return {
     type: "invalid",
-    problems: [`--roles ${name}: this agent has the roles ${[...roles.keys()].join(" and ")}, one for each process`],
+    problems: [`--roles ${name}: this agent has the roles ${[...roles.keys()].join(", ")}, one for each process`],
   };
 }

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { setFlagsFromString } from "node:v8";
 import { errorTable, toGatewayError } from "#core/errors.ts";
+import { runApiserverLb } from "./apiserver-lb-role.ts";
 import { openClusterAccess } from "./cluster-access.ts";
 import { readConfig } from "./config.ts";
 import type { AgentConfig } from "./config.ts";
@@ -53,6 +54,8 @@ function startRole(config: AgentConfig, host: RoleHost): Promise<RunningRole> {
       return startTunnel(config, host);
     case "service-proxy":
       return runServiceProxy(config, host);
+    case "apiserver-lb":
+      return runApiserverLb(config, host);
   }
 }
 

@@ -93,5 +93,17 @@ export const stickyLoad = 64;
 /** A server takes at most this many times its fair share before a user's requests go to their next one. */
 export const loadFactor = 1.25;
 
+/** Connections through the balancer at once: each takes two descriptors, and a node has some hundred clients. */
+export const maxPassages = 10_000;
+
+/** Bytes of a client that are kept until a server has answered: a ClientHello with post-quantum keys takes 2 KiB, one with a ticket 4. */
+export const maxFirstFlightBytes = 16 << 10;
+
+/** Wait for a server's first byte after a ClientHello before another server is asked: a busy one needs some 100 ms. */
+export const firstAnswerMs = 1_500;
+
+/** Time for a client of the balancer to say its first word: TLS clients speak first, and at once. */
+export const silentClientMs = 30_000;
+
 /** Bytes read ahead of a slow reader for each response. */
 export const responseBufferBytes = 64 << 10;

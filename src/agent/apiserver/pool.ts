@@ -3,6 +3,7 @@ import { Readable } from "node:stream";
 import { GatewayError } from "#core/errors.ts";
 import { parseRequest } from "#core/kube/request-path.ts";
 import type { Clock } from "#agent/clock.ts";
+import { sameAddress } from "./address.ts";
 import { Apiserver } from "./apiserver.ts";
 import { abortReason } from "./exchange.ts";
 import type { Answer, Attempt, AttemptRequest } from "./exchange.ts";
@@ -233,10 +234,6 @@ function mayRepeat(outcome: Attempt, request: AttemptRequest): boolean {
 function isWatch(request: UpstreamRequest): boolean {
   const parsed = parseRequest(request.method, request.target);
   return parsed.type === "resource" && parsed.verb === "watch";
-}
-
-function sameAddress(a: ApiserverAddress, b: ApiserverAddress): boolean {
-  return a.url === b.url && a.ca === b.ca && a.serverName === b.serverName && (a.lastResort ?? false) === (b.lastResort ?? false);
 }
 
 function toBytes(body: UpstreamRequest["body"]): Uint8Array | undefined {

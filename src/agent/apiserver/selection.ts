@@ -30,6 +30,16 @@ export function orderCandidates<Server extends Candidate>(servers: readonly Serv
   return preferUnloaded(order);
 }
 
+/**
+ * The servers in the order in which to try them for a connection that has no user: those that are available, the one with the least
+ * load for its share first, and of equals any; then as `orderCandidates` has them.
+ */
+export function orderByLoad<Server extends Candidate>(servers: readonly Server[], random: () => number): Server[] {
+  const drawn = servers.map((server) => ({ server, tier: tier(server), load: (server.load + 1) / server.share, draw: random() }));
+  drawn.sort((a, b) => a.tier - b.tier || a.load - b.load || a.draw - b.draw);
+  return drawn.map((entry) => entry.server);
+}
+
 /** A 32-bit hash of a text (FNV-1a). */
 export function hashText(text: string): number {
   let hash = 0x81_1c_9d_c5;

@@ -27,9 +27,14 @@ export function readClusterConnection({ kubeconfig, context, apiserver }: Cluste
   };
 }
 
-function isApiserver(text: string, problems: string[]): boolean {
+/** Whether text is an apiserver's address: `https://HOST:PORT` and nothing behind it. */
+export function isApiserverUrl(text: string): boolean {
   const url = URL.parse(text);
-  if (url !== null && url.protocol === "https:" && text.replace(/\/$/, "") === url.origin) return true;
+  return url !== null && url.protocol === "https:" && text.replace(/\/$/, "") === url.origin;
+}
+
+function isApiserver(text: string, problems: string[]): boolean {
+  if (isApiserverUrl(text)) return true;
   problems.push(`--apiserver ${text}: give an apiserver's address as https://HOST:PORT`);
   return false;
 }
