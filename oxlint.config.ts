@@ -145,6 +145,7 @@ const folders: readonly FolderRule[] = [
   workerPart("auth"),
   workerPart("hub"),
   workerPart("session"),
+  workerPart("issuer"),
   { ...workerPart("pages"), mayImport: ["#core/**", "#workers/pages/**"] },
 ];
 

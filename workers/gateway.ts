@@ -8,6 +8,7 @@ import type { GatewayConfiguration } from "./configuration.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
 import type { AdminDoor } from "./auth/admin-door.ts";
 import type { ClusterBook } from "./auth/cluster-book.ts";
+import type { RevocationBook } from "./issuer/revocation-book.ts";
 
 export interface Gateway {
   readonly env: Env;
@@ -18,6 +19,7 @@ export interface Gateway {
   readonly auditLog: AuditLog;
   readonly windows: WindowPool;
   readonly limits: UserLimits;
+  readonly revocations: RevocationBook;
   /** The platform's fetch, for what signs people in. */
   readonly fetch: (url: string, init: RequestInit) => Promise<Response>;
 }

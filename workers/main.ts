@@ -6,6 +6,7 @@
  *     https://<gateway>/tunnel/<cluster> where the cluster's agents come in
  *     https://<gateway>/gateway/v1/…     the gateway's own API
  *     https://<gateway>/healthz          whether the Worker runs
+ *     https://<gateway>/issuer/…         the gateway as an issuer: discovery and keys
  *     https://<gateway>/, /sign-in, …    pages for browsers
  */
 import { Hono } from "hono";
@@ -22,17 +23,22 @@ import type { Gateway } from "./gateway.ts";
 import { browserRoutes, isForBrowser } from "./routes/browser.ts";
 import { clusterRoutes } from "./routes/clusters.ts";
 import { failureResponse, tell, unkept } from "./routes/failure.ts";
+import { issuerUrlOf } from "./issuer/issued-token.ts";
+import { RevocationBook } from "./issuer/revocation-book.ts";
+import { issuerDocument } from "./routes/issuer.ts";
 import { handleKube } from "./routes/kube.ts";
 import { handleTunnel } from "./routes/tunnel.ts";
 
 export { ClusterHub } from "./hub/hub.ts";
 export { Registry } from "./hub/registry.ts";
+export { TokenIssuer } from "./issuer/token-issuer.ts";
 export { Sessions } from "./session/sessions.ts";
 
 const app = new Hono<{ readonly Bindings: { gateway: Gateway } }>()
   // With a credential it is no probe of the gateway but kubectl's `get --raw /healthz`, which lost its cluster.
   .get("/healthz", unkept, async (context, next) => (context.req.header("authorization") === undefined ? context.text("ok") : next()))
   .get("/tunnel/:cluster", (context) => handleTunnel(context.req.raw, context.env.gateway.env))
+  .get("/issuer/*", (context) => issuerDocument(context.env.gateway.env, context.req.path))
   .route("/gateway/v1", clusterRoutes)
   .notFound((context) => failureResponse(new GatewayError("NOT_FOUND", lostMessage(context.req.path))))
   .onError((error) => tell(error));
@@ -71,10 +77,11 @@ function openIsolate(env: Env): Isolate {
   const configuration = parsed.value;
   const parts = {
     configuration,
-    clusters: new ClusterBook(),
+    clusters: new ClusterBook({ url: issuerUrlOf(env), fetch: (url) => issuerDocument(env, new URL(url).pathname) }),
     admins: new AdminDoor(env),
     auditLog: new AuditLog(),
     windows: new WindowPool(sharedWindowBytes),
+    revocations: new RevocationBook(),
     fetch: (url: string, init: RequestInit) => fetch(url, init),
     limits: new UserLimits(gatewayAllowance(configuration.streamsPerUser), () => Date.now()),
   };

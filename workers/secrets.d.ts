@@ -4,4 +4,6 @@ interface Env {
   readonly SESSION_KEYS?: string;
   /** Secrets of the gateway's clients at issuers that want one: {"<issuer>": {"<client id>": "<secret>"}}. */
   readonly LOGIN_CLIENT_SECRETS?: string;
+  /** PEM of the authority that signed the gateway's certificate, for downloaded kubeconfigs; empty where browsers' authorities do. */
+  readonly GATEWAY_AUTHORITY?: string;
 }

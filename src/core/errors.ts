@@ -122,6 +122,12 @@ export const errorTable = {
     5,
     "Go back, load the page again, and send the form once more. Cookies must be allowed for this address.",
   ),
+  KUBECONFIG_UNAVAILABLE: row(
+    404,
+    "NotFound",
+    1,
+    "Use `sallyport login` and `sallyport kubeconfig`, or ask the cluster's admin to name the gateway as an issuer (docs/self-hosting.md).",
+  ),
   GATEWAY_UNREACHABLE: row(
     503,
     "ServiceUnavailable",

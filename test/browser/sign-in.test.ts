@@ -1,9 +1,9 @@
 /** Signing in with a real Chromium: what no simulated browser proves, such as its cookie rules, its form policy and what it shows. */
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { startSignInSystem } from "#test/support/sign-in-system.ts";
+import { registerTrustingCluster, startSignInSystem } from "#test/support/sign-in-system.ts";
 import type { SignInSystem } from "#test/support/sign-in-system.ts";
 import { openChromium } from "./chromium.ts";
 import type { Chromium } from "./chromium.ts";
@@ -14,7 +14,9 @@ const opened: Chromium[] = [];
 const pictures = process.env["SCREENSHOTS"];
 
 beforeAll(async () => {
-  system = await startSignInSystem({ clusters: ["one", "two"] });
+  const clients = ["one", "two", "trusting"].map((name) => ({ id: `cluster-${name}` }));
+  system = await startSignInSystem({ clusters: ["one", "two"], issuer: { clients } });
+  await registerTrustingCluster(system, "trusting");
 });
 afterAll(async () => {
   await system.gateway.stop();
@@ -75,10 +77,21 @@ test("a person signs in, reads the lines for kubectl, comes back later, and sign
   expect(complaints).toEqual([]);
 });
 
+test("a person downloads a kubeconfig, sees it listed, and revokes it", async () => {
+  const { page } = await open();
+  await signIn(page);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download kubeconfig" }).click()]);
+  expect(download.suggestedFilename()).toBe("trusting.kubeconfig");
+  expect(JSON.parse(await readFile(await download.path(), "utf8"))).toMatchObject({ kind: "Config", "current-context": "trusting" });
+  await page.getByRole("link", { name: "Kubeconfigs" }).click();
+  await page.getByRole("button", { name: /^Revoke the kubeconfig for trusting/ }).click();
+  await page.getByText("You have none that still works.").waitFor();
+});
+
 test("everything works without scripts", async () => {
   const { page } = await open({ javaScriptEnabled: false });
   await signIn(page);
-  expect(await page.locator("article").count()).toBe(2);
+  expect(await page.locator("article").count()).toBe(3);
 });
 
 test("everything works with the keyboard alone", async () => {
@@ -151,6 +164,9 @@ describe("the pages fit", () => {
     await signIn(page);
     await page.locator("summary").first().click();
     await check("home");
+    await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download kubeconfig" }).click()]);
+    await page.goto(`${system.gateway.url}/kubeconfigs`);
+    await check("kubeconfigs");
     await page.goto(`${system.gateway.url}/session`);
     await check("session");
     await page.goto(`${system.gateway.url}/sign-in/callback?state=x`);

@@ -8,8 +8,9 @@ import type { BrowserPage } from "./browser.ts";
 import { findFreePort } from "./free-port.ts";
 import { startOidcIssuer } from "./oidc-issuer.ts";
 import type { OidcIssuer, OidcIssuerOptions } from "./oidc-issuer.ts";
-import { startGateway } from "./system.ts";
-import type { GatewayFixture } from "./system.ts";
+import type { TestIssuer } from "./issuer.ts";
+import { authenticationConfiguration, startGateway } from "./system.ts";
+import type { ClusterFixture, GatewayFixture } from "./system.ts";
 import { gatewayBundle } from "./worker-bundle.ts";
 
 export interface SignInSystem {
@@ -24,8 +25,8 @@ export interface SignInSystem {
 
 export interface SignInSystemOptions {
   readonly issuer?: Partial<OidcIssuerOptions>;
-  /** Variables of the gateway, which may name the issuer. */
-  readonly variables?: (issuer: string) => Readonly<Record<string, string>>;
+  /** Variables of the gateway, which may name the issuer's URL and the gateway's own. */
+  readonly variables?: (issuer: string, gateway: string) => Readonly<Record<string, string>>;
   readonly scopes?: readonly string[];
   /** The names of clusters; each is a client of its own. */
   readonly clusters?: readonly string[];
@@ -79,7 +80,7 @@ export async function startSignInSystem(options: SignInSystemOptions = {}): Prom
     bundle: gatewayBundle,
     port,
     authority,
-    variables: { SESSION_KEYS: createSessionKeys(), ...options.variables?.(issuer.url) },
+    variables: { SESSION_KEYS: createSessionKeys(), ...options.variables?.(issuer.url, `https://localhost:${port}`) },
   });
   for (const name of clusters) await registerOidcCluster(gateway, issuer, name, scopes);
   const begin = async (browser: Browser, path = "/sign-in") => {
@@ -108,4 +109,23 @@ export async function registerOidcCluster(
 ): Promise<void> {
   const users = { url: issuer.url, keySet: { keys: [] }, token: () => Promise.reject(new Error("the issuer signs by itself")) };
   await gateway.register({ name, users, keys: "fetched", login: { issuer: issuer.url, clientId: `cluster-${name}`, scopes } });
+}
+
+/** Registers a cluster that also takes the gateway's own tokens; its agent gets the gateway's keys from the gateway itself. */
+export async function registerTrustingCluster(system: SignInSystem, name: string): Promise<ClusterFixture> {
+  const { gateway, issuer, authority } = system;
+  const keySet: TestIssuer["keySet"] = JSON.parse((await new Browser(authority.certificate).visit(`${issuer.url}/jwks`)).text);
+  return gateway.register({
+    name,
+    users: { url: issuer.url, keySet, token: () => Promise.reject(new Error("the issuer signs by itself")) },
+    login: { issuer: issuer.url, clientId: `cluster-${name}`, scopes: ["openid"] },
+    configuration: (url, audience) => `${authenticationConfiguration(url, audience, "oidc:")}- issuer:
+    url: ${gateway.url}/issuer
+    audiences: ["${name}.gateway"]
+    certificateAuthority: ${JSON.stringify(authority.certificate)}
+  claimMappings:
+    username: { claim: sub, prefix: "" }
+    groups: { claim: groups, prefix: "" }
+`,
+  });
 }

@@ -53,6 +53,8 @@ export interface ClusterFixture {
   readonly audience: string;
   readonly join: TestIssuer;
   readonly authenticationFile: string;
+  /** What was registered, and stands in that file. */
+  readonly configuration: string;
   /** A token of a user of this cluster. */
   token(subject: string, claims?: Readonly<Record<string, unknown>>, lifetimeSeconds?: number): Promise<string>;
   /** Starts an agent and waits until both lanes have joined. */
@@ -221,6 +223,7 @@ async function registerCluster(gateway: GatewayFixture, options: ClusterOptions)
     audience,
     join: joining,
     authenticationFile,
+    configuration,
     token: (subject, claims = {}, lifetimeSeconds = 3600) => users.token({ sub: subject, aud: audience, ...claims }, lifetimeSeconds),
     startAgent: async (agent) => startAgent({ gateway, name, folder, keyFile, authenticationFile, keys, join: joining, agent }),
   };

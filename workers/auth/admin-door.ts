@@ -51,6 +51,9 @@ function openDoorway(env: Env): Doorway {
   const rule = compileUserRule(env.ADMIN_RULE);
   const keys = parseVariable("ADMIN_ISSUER_KEYS", env.ADMIN_ISSUER_KEYS, parseIssuerKeySets);
   const problems = [...problemsOf(authentication), ...problemsOf(keys), ...problemsOf(parseAdminLogin(env))];
+  const own = `${new URL(env.GATEWAY_URL).origin}/issuer`;
+  if (authentication.type === "parsed" && authentication.value.authenticators.some(({ issuer }) => issuer.url === own))
+    problems.push("ADMIN_AUTHENTICATION: the gateway's own tokens are for clusters, and make nobody an admin");
   if (rule.type === "invalid") problems.push(`ADMIN_RULE: the expression ${rule.message}`);
   if (authentication.type === "invalid" || rule.type === "invalid" || problems.length > 0)
     return { type: "broken", problem: problems.join("; ") };

@@ -3,11 +3,13 @@
  * removal is obeyed everywhere soon, and kept together so that a door is built once for many requests.
  */
 import { parseAuthenticationConfiguration } from "#identity/configuration.ts";
+import type { AuthenticationConfiguration } from "#identity/configuration.ts";
 import { createTokenDoor } from "#identity/token-door.ts";
 import type { TokenDoor } from "#identity/token-door.ts";
 import type { ClusterName } from "#core/brand.ts";
 import type { ClusterRecord } from "#workers/hub/registry.ts";
 import { openIssuerKeys } from "./issuer-keys.ts";
+import type { OwnIssuer } from "./issuer-keys.ts";
 import type { RegistryStub } from "#workers/hub/stubs.ts";
 
 /** How long a record is believed: the time within which a removed cluster stops working at every isolate. */
@@ -23,6 +25,7 @@ const maxClusters = 2_000;
 export interface KnownCluster {
   readonly record: ClusterRecord;
   readonly door: TokenDoor;
+  readonly configuration: AuthenticationConfiguration;
 }
 
 interface Entry {
@@ -33,6 +36,12 @@ interface Entry {
 
 export class ClusterBook {
   readonly #entries = new Map<string, Entry>();
+  readonly #own: OwnIssuer;
+
+  /** @param own the gateway itself as an issuer */
+  constructor(own: OwnIssuer) {
+    this.#own = own;
+  }
 
   /** The cluster of this name, or undefined when none is registered. */
   async find(registry: RegistryStub, name: ClusterName): Promise<KnownCluster | undefined> {
@@ -49,7 +58,7 @@ export class ClusterBook {
     if (entry !== undefined && Date.now() - entry.atMs < believedMs) return entry.cluster;
     const record = await registry.get(name);
     const text = record === undefined ? undefined : JSON.stringify(record);
-    const cluster = entry !== undefined && entry.text === text ? entry.cluster : knowCluster(record);
+    const cluster = entry !== undefined && entry.text === text ? entry.cluster : knowCluster(record, this.#own);
     this.#entries.delete(name);
     this.#entries.set(name, { text, cluster, atMs: Date.now() });
     this.#shrink();
@@ -69,12 +78,12 @@ export class ClusterBook {
   }
 }
 
-function knowCluster(record: ClusterRecord | undefined): KnownCluster | undefined {
+function knowCluster(record: ClusterRecord | undefined, own: OwnIssuer): KnownCluster | undefined {
   if (record === undefined) return undefined;
   const { authenticationConfiguration, issuerKeys, name } = record.registration;
   const parsed = parseAuthenticationConfiguration(authenticationConfiguration, name);
   if (parsed.type === "invalid") return undefined; // it was valid when it was registered; a stricter version denies it
   const { configuration } = parsed;
-  const keysFor = openIssuerKeys(configuration, issuerKeys, record.reportedKeys);
-  return { record, door: createTokenDoor({ configuration, keysFor, clock: () => Date.now() }) };
+  const keysFor = openIssuerKeys(configuration, issuerKeys, record.reportedKeys, own);
+  return { record, configuration, door: createTokenDoor({ configuration, keysFor, clock: () => Date.now() }) };
 }

@@ -6,7 +6,14 @@ import type { PublicKeySet } from "#core/gateway-api.ts";
 import type { AuthenticationConfiguration } from "#identity/configuration.ts";
 import { createIssuerKeys } from "#identity/issuer-keys.ts";
 import { createStaticKeys } from "#identity/keys.ts";
+import type { FetchKeys } from "#identity/keys.ts";
 import type { KeySource } from "#identity/key-source.ts";
+
+/** The gateway as an issuer. Its documents are had from inside: a Worker may not be able to fetch from itself. */
+export interface OwnIssuer {
+  readonly url: string;
+  readonly fetch: FetchKeys;
+}
 
 export type KeySets = Readonly<Record<string, PublicKeySet>>;
 
@@ -15,10 +22,14 @@ export function openIssuerKeys(
   configuration: AuthenticationConfiguration,
   registered: KeySets,
   reported: KeySets,
+  gatewayIssuer?: OwnIssuer,
 ): (issuerUrl: string) => KeySource | undefined {
   const created = createIssuerKeys(configuration, {
     registered: new Map(Object.entries(registered).map(([issuer, set]) => [issuer, JSON.stringify(set)])),
-    fetchFor: (issuer) => (issuer.certificateAuthority === undefined ? (url, init) => fetch(url, init) : undefined),
+    fetchFor: (issuer) => {
+      if (issuer.url === gatewayIssuer?.url) return gatewayIssuer.fetch;
+      return issuer.certificateAuthority === undefined ? (url, init) => fetch(url, init) : undefined;
+    },
     clock: () => Date.now(),
     createDeadline: (ms) => AbortSignal.timeout(ms),
     flight: "separate",

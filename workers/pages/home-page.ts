@@ -1,6 +1,7 @@
 /** The home page: the clusters that this person may reach, and the lines that open each with kubectl. */
 import { markup } from "./html.ts";
 import type { Html } from "./html.ts";
+import { tokenField } from "./page.ts";
 import type { Page, SignedIn } from "./page.ts";
 import { clusterNameForm } from "./sign-in-page.ts";
 
@@ -13,6 +14,8 @@ export interface ReachableCluster {
   readonly groups: readonly string[];
   /** Agent replicas that are connected now. */
   readonly agents: number;
+  /** Whether it takes tokens of the gateway, so that a kubeconfig can be downloaded. */
+  readonly takesGatewayTokens: boolean;
 }
 
 export interface Home {
@@ -31,7 +34,7 @@ export function homePage(home: Home): Page {
     <p class="lead">
       ${clusters.length === 0 ? "No cluster here takes your sign-in." : `${count} What you may do there is up to RBAC.`}
     </p>
-    ${clusters.length === 0 ? nothing() : clusters.map((cluster) => clusterCard(cluster, home.gatewayUrl))}
+    ${clusters.length === 0 ? nothing() : clusters.map((cluster) => clusterCard(cluster, home))}
     <section class="card" aria-labelledby="other">
       <div class="title"><h2 id="other">Another cluster</h2></div>
       <p class="soft">Each cluster has a sign-in of its own. One that is not listed opens by its name, if you may use it.</p>
@@ -49,7 +52,7 @@ function nothing(): Html {
   </div>`;
 }
 
-function clusterCard(cluster: ReachableCluster, gatewayUrl: string): Html {
+function clusterCard(cluster: ReachableCluster, { gatewayUrl, signedIn }: Home): Html {
   const { name, username, groups, agents } = cluster;
   const state = agents > 0 ? markup`<span class="state on">connected</span>` : markup`<span class="state">no agent is connected</span>`;
   return markup`<article class="card" aria-labelledby="cluster-${name}">
@@ -60,6 +63,7 @@ function clusterCard(cluster: ReachableCluster, gatewayUrl: string): Html {
     <pre tabindex="0" aria-label="Commands for ${name}"><code>sallyport login ${gatewayUrl} --cluster ${name}
 sallyport kubeconfig --gateway ${gatewayUrl} --cluster ${name}
 kubectl --context ${name} get pods</code></pre>
+    ${cluster.takesGatewayTokens ? downloadForm(name, signedIn.formToken) : noDownload()}
     <details>
       <summary>Who you are there</summary>
       <dl>
@@ -72,4 +76,16 @@ kubectl --context ${name} get pods</code></pre>
       </dl>
     </details>
   </article>`;
+}
+
+function downloadForm(name: string, formToken: string): Html {
+  return markup`<form method="post" action="/kubeconfigs" class="row">
+    ${tokenField(formToken)}<input type="hidden" name="cluster" value="${name}" />
+    <button class="plain">Download kubeconfig</button>
+    <span class="soft">For kubectl alone, nothing to install. It works for 8 hours, and for whoever has it.</span>
+  </form>`;
+}
+
+function noDownload(): Html {
+  return markup`<p class="soft">No kubeconfig to download: this cluster's AuthenticationConfiguration does not name the gateway as an issuer.</p>`;
 }

@@ -17,7 +17,7 @@ export interface Page {
 }
 
 export interface SignedIn {
-  readonly path: "/" | "/session";
+  readonly path: "/" | "/kubeconfigs" | "/session";
   /** Token of the forms. */
   readonly formToken: string;
 }
@@ -92,7 +92,7 @@ function navigation({ path, formToken }: SignedIn): Html {
   const link = (to: SignedIn["path"], text: string) =>
     markup`<a href="${to}" ${to === path ? markup` aria-current="page"` : undefined}>${text}</a>`;
   return markup`<nav aria-label="Pages">
-    ${link("/", "Clusters")}${link("/session", "Session")}
+    ${link("/", "Clusters")}${link("/kubeconfigs", "Kubeconfigs")}${link("/session", "Session")}
     <form method="post" action="/sign-out">${tokenField(formToken)}<button class="link">Sign out</button></form>
   </nav>`;
 }

@@ -1,10 +1,10 @@
 /** The session page: what this browser holds here, since when and until when, and how to end it. */
 import type { Session } from "#workers/session/sign-in.ts";
 import { markup } from "./html.ts";
-import type { Html } from "./html.ts";
 import { tokenField } from "./page.ts";
 import type { Page, SignedIn } from "./page.ts";
 import { issuerName } from "./sign-in-page.ts";
+import { time } from "./time.ts";
 
 export function sessionPage(session: Session, idleMs: number, signedIn: SignedIn): Page {
   const body = markup`<h1>Session</h1>
@@ -35,9 +35,4 @@ export function sessionPage(session: Session, idleMs: number, signedIn: SignedIn
     )}
     <form method="post" action="/sign-out">${tokenField(signedIn.formToken)}<button>Sign out</button></form>`;
   return { title: "Session", body, signedIn };
-}
-
-function time(atMs: number): Html {
-  const date = new Date(atMs).toISOString();
-  return markup`<time datetime="${date}">${date.slice(0, 10)} ${date.slice(11, 16)} UTC</time>`;
 }

@@ -23,6 +23,7 @@ header > div { display: flex; align-items: center; gap: 20px; min-height: 60px; 
 .brand { display: flex; align-items: center; gap: 10px; font-weight: 650; color: var(--ink); text-decoration: none; margin-right: auto; }
 .brand img { width: 26px; height: 26px; }
 nav { display: flex; align-items: center; gap: 18px; }
+nav a, nav button { white-space: nowrap; }
 nav a { color: var(--soft); text-decoration: none; padding: 6px 0; }
 nav a[aria-current] { color: var(--ink); font-weight: 600; box-shadow: 0 2px 0 var(--accent); }
 main { flex: 1; padding-top: 36px; padding-bottom: 48px; }
@@ -47,7 +48,9 @@ pre { margin: 0 0 12px; padding: 12px 14px; background: var(--code); border: 1px
 code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 form { margin: 0; }
 .stack { display: grid; gap: 12px; }
-.row { display: flex; gap: 10px; flex-wrap: wrap; }
+.row { display: flex; gap: 10px 14px; flex-wrap: wrap; align-items: center; }
+.row .soft { flex: 1 1 220px; }
+form.row, pre + p { margin-bottom: 10px; }
 .row input { flex: 1 1 200px; }
 button, .button { font: inherit; font-weight: 600; min-height: 44px; padding: 9px 18px; border-radius: 8px; border: 1px solid var(--accent); background: var(--accent); color: var(--accent-ink); cursor: pointer; text-decoration: none; display: inline-block; text-align: center; }
 button:hover, .button:hover { filter: brightness(1.08); }
@@ -71,7 +74,7 @@ details[open] summary { margin-bottom: 8px; }
   header > div { padding-top: 14px; row-gap: 6px; }
   header > div:not(:has(nav)) { padding-bottom: 14px; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-  nav { width: 100%; padding-bottom: 10px; justify-content: space-between; }
+  nav { gap: 12px; font-size: 15px; width: 100%; padding-bottom: 10px; justify-content: space-between; }
 }
 @media (prefers-reduced-motion: no-preference) { button, .button { transition: filter 0.15s; } }
 `;

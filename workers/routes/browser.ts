@@ -4,6 +4,7 @@ import { GatewayError, toGatewayError, withReference } from "#core/errors.ts";
 import type { Gateway } from "#workers/gateway.ts";
 import { failurePage } from "#workers/pages/failure-page.ts";
 import { homePage } from "#workers/pages/home-page.ts";
+import { kubeconfigsPage } from "#workers/pages/kubeconfigs-page.ts";
 import { pageResponse, redirect } from "#workers/pages/page.ts";
 import { sessionPage } from "#workers/pages/session-page.ts";
 import { leavingPage, signedOutPage } from "#workers/pages/sign-in-page.ts";
@@ -16,6 +17,7 @@ import { formToken } from "#workers/session/secret.ts";
 import type { Session } from "#workers/session/sign-in.ts";
 import { sessionsOf } from "#workers/session/stub.ts";
 import { assertOwnHost, readForm } from "./browser-request.ts";
+import { downloadKubeconfig, listKubeconfigs, revokeKubeconfig } from "./kubeconfigs.ts";
 import { listReachable } from "./reachable-clusters.ts";
 import { beginSignIn, chooseSignIn, finishSignIn, markBrowser, oidcClientOf } from "./sign-in.ts";
 
@@ -28,9 +30,9 @@ const assetHeaders = {
 
 /** Whether a request is for a page. With a credential it is none of a browser's, such as kubectl's `get --raw /` that lost its cluster. */
 export function isForBrowser(request: Request, url: URL): boolean {
-  const isPage = /^\/(?:$|session$|sign-in(?:$|\/callback(?:$|\/))|sign-out$|signed-out$|assets\/)/.test(url.pathname);
+  const isPage = /^\/(?:$|session$|kubeconfigs(?:$|\/)|sign-in(?:$|\/callback(?:$|\/))|sign-out$|signed-out$|assets\/)/.test(url.pathname);
   const wantsPage = isPage || (request.headers.get("accept") ?? "").includes("text/html");
-  return wantsPage && !request.headers.has("authorization") && !/^\/(?:healthz$|tunnel\/|gateway\/)/.test(url.pathname);
+  return wantsPage && !request.headers.has("authorization") && !/^\/(?:healthz$|tunnel\/|gateway\/|issuer\/)/.test(url.pathname);
 }
 
 export const browserRoutes = new Hono<{ readonly Bindings: { gateway: Gateway } }>()
@@ -53,6 +55,21 @@ export const browserRoutes = new Hono<{ readonly Bindings: { gateway: Gateway } 
   .get("/sign-in/callback/:issuer?", async (context) => {
     if (context.req.raw.method !== "GET") throw new GatewayError("METHOD_NOT_ALLOWED", "an answer of an issuer comes by GET");
     return finishSignIn(context.req.raw, context.env.gateway);
+  })
+  .get("/kubeconfigs", async (context) => {
+    const signedIn = await findSession(context.req.raw, context.env.gateway);
+    if (signedIn === undefined) return redirect("/sign-in?return_to=/kubeconfigs", [clearCookie("session")]);
+    const rows = await listKubeconfigs(context.env.gateway, signedIn.session);
+    return pageResponse(kubeconfigsPage(rows, { path: "/kubeconfigs", formToken: signedIn.formToken }));
+  })
+  .post("/kubeconfigs", async (context) => {
+    const { session, form } = await readSessionForm(context.req.raw, context.env.gateway);
+    return downloadKubeconfig(context.env.gateway, session, form.get("cluster") ?? "");
+  })
+  .post("/kubeconfigs/revoke", async (context) => {
+    const { session, form } = await readSessionForm(context.req.raw, context.env.gateway);
+    await revokeKubeconfig(context.env.gateway, session, form.get("id") ?? "");
+    return redirect("/kubeconfigs");
   })
   .post("/sign-out", async (context) => signOut(context.req.raw, context.env.gateway))
   .get("/signed-out", () => pageResponse(signedOutPage([])))
@@ -81,6 +98,14 @@ async function findSession(request: Request, gateway: Gateway): Promise<SignedIn
   if (secret === undefined) return undefined;
   const session = await (await sessionsOf(gateway.env, secret)).look(secret);
   return session === undefined ? undefined : { session, formToken: await formToken(secret) };
+}
+
+/** A form of somebody who is signed in. @throws GatewayError NOT_SIGNED_IN, FORM_REFUSED */
+async function readSessionForm(request: Request, gateway: Gateway): Promise<{ readonly session: Session; readonly form: URLSearchParams }> {
+  const form = await readForm(request, gateway.env.GATEWAY_URL, readCookie(request.headers, "session"));
+  const signedIn = await findSession(request, gateway);
+  if (signedIn === undefined) throw new GatewayError("FORM_REFUSED", "the session has ended");
+  return { session: signedIn.session, form };
 }
 
 async function home(request: Request, gateway: Gateway): Promise<Response> {

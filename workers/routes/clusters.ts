@@ -12,6 +12,7 @@ import { clusterUrl } from "#workers/gateway.ts";
 import type { Gateway } from "#workers/gateway.ts";
 import type { ClusterRecord } from "#workers/hub/registry.ts";
 import { hubOf, registryOf } from "#workers/hub/stubs.ts";
+import { revocationOf } from "./revocation.ts";
 import { unkept } from "./failure.ts";
 
 /** Largest registration: the configuration, and key sets of a few issuers. */
@@ -130,7 +131,10 @@ async function visibleRecords(gateway: Gateway, headers: Headers): Promise<reado
 
 async function opens(gateway: Gateway, name: ClusterName, token: string): Promise<boolean> {
   const cluster = await gateway.clusters.find(registryOf(gateway.env), name);
-  return cluster !== undefined && (await cluster.door.verify(token)).type === "verified";
+  const verdict = await cluster?.door.verify(token);
+  if (verdict?.type !== "verified") return false;
+  const isRevoked = revocationOf(gateway, name, verdict);
+  return isRevoked === undefined || !(await isRevoked());
 }
 
 async function summarize(gateway: Gateway, record: ClusterRecord): Promise<ClusterSummary> {

@@ -7,6 +7,7 @@ import type { HeadPayload } from "#core/tunnel/payload.ts";
 import { ClientSocket } from "#workers/hub/client-socket.ts";
 import { readBody } from "#workers/hub/response-body.ts";
 import { UserStream } from "#workers/hub/user-stream.ts";
+import { issuerLimits } from "#workers/issuer/limits.ts";
 import { Expiry } from "./expiry.ts";
 import { rawOpening, UploadReport } from "./kube-raw.ts";
 import type { KubeCall } from "./kube.ts";
@@ -34,9 +35,12 @@ export async function answerWebSocket(call: KubeCall): Promise<Response> {
   const report = isRaw ? new UploadReport(user, (text) => socket.tell(text)) : undefined;
   const protocol = isRaw ? rawProtocol : (head.protocol ?? "");
   const kind = call.upgrade.type === "websocket" ? call.upgrade.kind : "other";
-  const expiry = new Expiry(Math.min(head.expiresAtMs ?? Number.POSITIVE_INFINITY, call.token.expiresAtMs), () =>
-    user.fail("SESSION_ENDED", "the credential that opened this stream has ended", "EXPIRED"),
-  );
+  const expiry = new Expiry({
+    atMs: Math.min(head.expiresAtMs ?? Number.POSITIVE_INFINITY, call.token.expiresAtMs),
+    isRevoked: call.isRevoked,
+    recheckMs: issuerLimits.recheckMs,
+    onExpired: () => user.fail("SESSION_ENDED", "the credential that opened this stream has ended", "EXPIRED"),
+  });
   const socket = new ClientSocket({
     stream: user,
     socket: server,

@@ -27,6 +27,7 @@ import { answerHttp } from "./kube-http.ts";
 import { tell } from "./failure.ts";
 import { answerWebSocket } from "./kube-websocket.ts";
 import { registryOf } from "#workers/hub/stubs.ts";
+import { revocationOf } from "./revocation.ts";
 
 /** Largest URL and headers, the platform's own: refused here with a Status rather than by an edge with a page. */
 const maxHeaderBytes = 64 << 10;
@@ -41,6 +42,8 @@ export interface KubeCall {
   readonly cluster: KnownCluster;
   readonly request: KubeRequest;
   readonly token: VerifiedToken;
+  /** Whether the token was revoked meanwhile, for those that the gateway gave out itself. */
+  readonly isRevoked: (() => Promise<boolean>) | undefined;
   readonly upgrade: Upgrade;
   readonly open: OpenPayload;
   readonly signal: AbortSignal;
@@ -61,7 +64,7 @@ export async function handleKube(raw: Request, gateway: Gateway, place: ClusterP
     if (bytes > maxHeaderBytes) throw new GatewayError("HEADERS_TOO_LARGE", `the headers hold ${bytes} bytes`);
     if (request.type === "invalid") throw new GatewayError(request.code, request.message);
     const startedMs = Date.now();
-    const { cluster, token, bearer, protocols } = await authenticate(gateway, place, headers, audit);
+    const { cluster, token, isRevoked, bearer, protocols } = await authenticate(gateway, place, headers, audit);
     const removed = removedRequestNotice(request);
     if (removed !== undefined) throw new GatewayError("NOT_FOUND", removed);
     const upgrade = upgradeOf(request, headers, meant);
@@ -75,6 +78,7 @@ export async function handleKube(raw: Request, gateway: Gateway, place: ClusterP
       cluster,
       request,
       token,
+      isRevoked,
       upgrade,
       open,
       signal: raw.signal,
@@ -105,6 +109,7 @@ function upgradeOf(request: KubeRequest, headers: HeaderPairs, meant: MeantReque
 interface Authenticated {
   readonly cluster: KnownCluster;
   readonly token: VerifiedToken;
+  readonly isRevoked: (() => Promise<boolean>) | undefined;
   readonly bearer: string;
   readonly protocols: readonly string[];
 }
@@ -115,8 +120,11 @@ async function authenticate(gateway: Gateway, place: ClusterPlace, headers: Head
   if (credentials.type === "none") throw new GatewayError("NOT_SIGNED_IN", "the request carries no bearer token");
   const { cluster, token } = await verifyAtDoor(gateway, place, credentials.token);
   if (token.type === "refused") throw new GatewayError(token.reason === "token-expired" ? "TOKEN_EXPIRED" : "TOKEN_INVALID", token.message);
+  const isRevoked = revocationOf(gateway, cluster.record.registration.name, token);
+  if (isRevoked !== undefined && (await isRevoked()))
+    throw new GatewayError("TOKEN_INVALID", "the token was revoked; the gateway's page gives out another kubeconfig");
   audit.verified(token);
-  return { cluster, token, bearer: credentials.token, protocols: credentials.protocols };
+  return { cluster, token, isRevoked, bearer: credentials.token, protocols: credentials.protocols };
 }
 
 /** The token's verdict at the cluster's door; a key that is not known is looked for once more among what the cluster's agent reported. */

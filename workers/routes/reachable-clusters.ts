@@ -3,9 +3,11 @@ import type { Gateway } from "#workers/gateway.ts";
 import { clusterUrl } from "#workers/gateway.ts";
 import { hubOf, registryOf } from "#workers/hub/stubs.ts";
 import type { ClusterRecord } from "#workers/hub/registry.ts";
+import { issuerUrlOf } from "#workers/issuer/issued-token.ts";
 import type { ReachableCluster } from "#workers/pages/home-page.ts";
 import type { Session } from "#workers/session/sign-in.ts";
-import type { VerifiedToken } from "#identity/token-verdict.ts";
+import { ownAudience } from "./kubeconfigs.ts";
+import { verifyAtCluster } from "./verify-person.ts";
 
 export async function listReachable(gateway: Gateway, session: Session): Promise<readonly ReachableCluster[]> {
   const records = await registryOf(gateway.env).list();
@@ -14,21 +16,13 @@ export async function listReachable(gateway: Gateway, session: Session): Promise
 }
 
 async function describe(gateway: Gateway, record: ClusterRecord, session: Session): Promise<ReachableCluster | undefined> {
+  const { env } = gateway;
   const { name } = record.registration;
-  const verified = await verifyAtCluster(gateway, record, session);
-  if (verified === undefined) return undefined;
-  const agents = await hubOf(gateway.env, name).agents();
+  const cluster = await gateway.clusters.find(registryOf(env), name);
+  const verified = cluster === undefined ? undefined : await verifyAtCluster(cluster, session, issuerUrlOf(env));
+  if (cluster === undefined || verified === undefined) return undefined;
+  const agents = await hubOf(env, name).agents();
   const { username, groups } = verified.identity;
-  return { name, url: clusterUrl(gateway.env, name), username, groups, agents: agents.length };
-}
-
-/** The person as the cluster's door sees them, by the first of the session's tokens that it takes. */
-async function verifyAtCluster(gateway: Gateway, record: ClusterRecord, session: Session): Promise<VerifiedToken | undefined> {
-  const cluster = await gateway.clusters.find(registryOf(gateway.env), record.registration.name);
-  if (cluster === undefined) return undefined;
-  for (const { idToken } of session.signIns) {
-    const verdict = await cluster.door.verify(idToken);
-    if (verdict.type === "verified") return verdict;
-  }
-  return undefined;
+  const takesGatewayTokens = ownAudience(env, cluster) !== undefined;
+  return { name, url: clusterUrl(env, name), username, groups, agents: agents.length, takesGatewayTokens };
 }

@@ -1,7 +1,7 @@
 /** Whether browsers can sign in here: what that needs is not needed by anybody else, so a fault in it stops only the pages. */
 import { GatewayError } from "#core/errors.ts";
 import { readClientSecrets } from "./client-secrets.ts";
-import { parseKeyRing } from "./key-ring.ts";
+import { parseKeyRing } from "#workers/key-ring.ts";
 
 /** @throws GatewayError SIGN_IN_UNAVAILABLE, CONFIGURATION_INVALID */
 export async function assertSignInConfigured(env: Env): Promise<void> {

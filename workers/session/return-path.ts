@@ -11,4 +11,4 @@ export function parseReturnPath(text: string | undefined, gatewayUrl: string): s
 }
 
 /** The pages that one may come back to. */
-const pages: ReadonlySet<string> = new Set(["/", "/session"]);
+const pages: ReadonlySet<string> = new Set(["/", "/kubeconfigs", "/session"]);

@@ -7,8 +7,8 @@
 import { DurableObject } from "cloudflare:workers";
 import { GatewayError } from "#core/errors.ts";
 import { readClientSecrets } from "./client-secrets.ts";
-import { parseKeyRing } from "./key-ring.ts";
-import type { KeyRing, Owner } from "./key-ring.ts";
+import { parseKeyRing } from "#workers/key-ring.ts";
+import type { KeyRing, Owner } from "#workers/key-ring.ts";
 import { sessionLimits } from "./limits.ts";
 import { OidcClient } from "./oidc-client.ts";
 import { hashSecret } from "./secret.ts";

@@ -53,12 +53,14 @@ const gateway :Workerd.Worker = (
     (className = "ClusterHub", uniqueKey = "sallyport-cluster-hub", enableSql = true),
     (className = "Registry", uniqueKey = "sallyport-registry", enableSql = true),
     (className = "Sessions", uniqueKey = "sallyport-sessions", enableSql = true),
+    (className = "TokenIssuer", uniqueKey = "sallyport-token-issuer", enableSql = true),
   ],
   durableObjectStorage = (localDisk = "storage"),
   bindings = [
     (name = "HUB", durableObjectNamespace = "ClusterHub"),
     (name = "REGISTRY", durableObjectNamespace = "Registry"),
     (name = "SESSIONS", durableObjectNamespace = "Sessions"),
+    (name = "ISSUER", durableObjectNamespace = "TokenIssuer"),
     ${variables.join(",\n    ")},
   ],
 );

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { parseKeyRing } from "#workers/session/key-ring.ts";
-import type { KeyRing, Owner } from "#workers/session/key-ring.ts";
+import { parseKeyRing } from "#workers/key-ring.ts";
+import type { KeyRing, Owner } from "#workers/key-ring.ts";
 
 const [keyA, keyB] = ["A".repeat(43), "B".repeat(42) + "A"];
 const alice: Owner = { secret: "secret-of-alice", purpose: "session" };

@@ -1,6 +1,7 @@
 /**
- * Seals what a browser session holds. A sealed text opens only with a key of SESSION_KEYS *and* with the id that the browser's cookie
- * carries: each session's key is made of both (HKDF, RFC 5869), so the storage alone, and the storage with the keys, tell nothing.
+ * Seals what the gateway stores of secrets. A sealed text opens only with a key of SESSION_KEYS *and* with its owner's secret: the key is
+ * made of both (HKDF, RFC 5869). A browser session's secret is the number in its cookie, so the storage alone, and the storage with the
+ * keys, tell nothing of it. The issuer's signing keys have no such owner: whoever has the storage and the keys has them.
  */
 import { base64url } from "jose";
 import type { Parsed } from "#core/document.ts";
@@ -20,7 +21,7 @@ export interface KeyRing {
 /** Whose text it is: the secret that only the owner's browser has, and what the text is for. */
 export interface Owner {
   readonly secret: string;
-  readonly purpose: "session" | "sign-in";
+  readonly purpose: "session" | "sign-in" | "signing-key";
 }
 
 const keyBytes = 32;
