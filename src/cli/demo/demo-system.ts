@@ -165,6 +165,7 @@ async function startGateway(parts: {
       UPLOAD_BUFFER_MIB: "512",
       MAX_STREAMS_PER_USER: "2000",
       BUILD: "demo",
+      GATEWAY_AUTHORITY: authority.certificate,
       SESSION_KEYS: `demo:${randomBytes(32).toString("base64url")}`,
     },
     onLine: (line) => {
@@ -173,7 +174,18 @@ async function startGateway(parts: {
   });
 }
 
-/** The cluster's policy, the same words that a kube-apiserver takes. */
+/** The cluster's policy, the same words that a kube-apiserver takes: the company's login, and the gateway's own tokens for kubeconfigs. */
+function clusterAuthentication({ issuer, authority, gatewayUrl }: Pick<Started, "issuer" | "authority" | "gatewayUrl">): string {
+  return `${authentication(issuer, clusterClient, authority)}- issuer:
+    url: ${gatewayUrl}/issuer
+    audiences: ["${demoClusterName}.gateway"]
+    certificateAuthority: ${JSON.stringify(authority.certificate)}
+  claimMappings:
+    username: { claim: sub, prefix: "" }
+    groups: { claim: groups, prefix: "" }
+`;
+}
+
 function authentication(issuer: string, audience: string, authority: Authority | undefined): string {
   const pem = authority === undefined ? "" : `    certificateAuthority: ${JSON.stringify(authority.certificate)}\n`;
   return `apiVersion: apiserver.config.k8s.io/v1
@@ -196,7 +208,7 @@ async function register(system: Started): Promise<void> {
     headers: { authorization: `Bearer ${await signIn(issuer, gatewayClient, dana.name)}`, "content-type": "application/json" },
     body: JSON.stringify({
       name: demoClusterName,
-      authenticationConfiguration: authentication(issuer, clusterClient, system.authority),
+      authenticationConfiguration: clusterAuthentication(system),
       issuerKeys: { [issuer]: keys },
       join: { ...cluster.join, audience: joinAudience },
       login: { issuer, clientId: clusterClient, scopes: ["openid"] },
@@ -207,9 +219,9 @@ async function register(system: Started): Promise<void> {
 }
 
 async function startAgent(system: Started, entry: URL, stops: (() => Promise<void>)[]): Promise<void> {
-  const { folder, authority, issuer, cluster, gatewayUrl, caFile } = system;
+  const { folder, cluster, gatewayUrl, caFile } = system;
   const policy = join(folder, "authentication.yaml");
-  await writeFile(policy, authentication(issuer, clusterClient, authority));
+  await writeFile(policy, clusterAuthentication(system));
   const context = cluster.agentContext === undefined ? [] : [`--context=${cluster.agentContext}`];
   const started = await startProgram({
     name: "the agent",
