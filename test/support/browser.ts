@@ -20,9 +20,12 @@ export class Browser {
   /** By host and port: cookies know no port, but none of these tests wants them shared. */
   readonly #jars = new Map<string, Map<string, string>>();
   readonly #ca: string;
+  readonly #addresses: Readonly<Record<string, string>>;
 
-  constructor(ca: string) {
+  /** @param addresses where hosts are that no resolver knows */
+  constructor(ca: string, addresses: Readonly<Record<string, string>> = {}) {
     this.#ca = ca;
+    this.#addresses = addresses;
   }
 
   /** The cookies of a URL's host, which a test may change. */
@@ -73,7 +76,9 @@ export class Browser {
 
   #send(url: URL, method: string, headers: Readonly<Record<string, string>>, body: string | undefined): Promise<BrowserPage> {
     return new Promise((resolve, reject) => {
-      const sent = request(url, { method, headers, ca: this.#ca }, (response) => {
+      const options = { method, headers: { host: url.host, ...headers }, ca: this.#ca, servername: url.hostname };
+      const place = { host: this.#addresses[url.hostname] ?? url.hostname, port: url.port, path: url.pathname + url.search };
+      const sent = request({ ...options, ...place }, (response) => {
         const parts: Buffer[] = [];
         response.on("data", (part: Buffer) => parts.push(part));
         response.on("error", reject);

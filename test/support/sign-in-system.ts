@@ -1,6 +1,5 @@
 /** A gateway with browser sign-in, a real issuer, and two clusters behind it, for all tests of a file. */
 import { afterAll, beforeAll } from "vitest";
-import { randomBytes } from "node:crypto";
 import { createAuthority } from "#cli/workerd/certificates.ts";
 import type { Authority } from "#cli/workerd/certificates.ts";
 import { Browser, formOf } from "./browser.ts";
@@ -11,6 +10,7 @@ import type { OidcIssuer, OidcIssuerOptions } from "./oidc-issuer.ts";
 import type { TestIssuer } from "./issuer.ts";
 import { authenticationConfiguration, startGateway } from "./system.ts";
 import type { ClusterFixture, GatewayFixture } from "./system.ts";
+import { createSessionKeys } from "./session-keys.ts";
 import { gatewayBundle } from "./worker-bundle.ts";
 
 export interface SignInSystem {
@@ -30,11 +30,6 @@ export interface SignInSystemOptions {
   readonly scopes?: readonly string[];
   /** The names of clusters; each is a client of its own. */
   readonly clusters?: readonly string[];
-}
-
-/** A key ring for one test run. */
-export function createSessionKeys(id = "k1"): string {
-  return `${id}:${randomBytes(32).toString("base64url")}`;
 }
 
 export function useSignInSystem(options: SignInSystemOptions = {}): SignInSystem {
