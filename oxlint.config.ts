@@ -60,6 +60,8 @@ const folders: readonly FolderRule[] = [
   { ...agentPart("apiserver", []), files: "src/agent/apiserver/tcp-dial.ts", dials: true },
   agentPart("dataplane", []),
   { ...agentPart("dataplane", []), files: "src/agent/dataplane/userspace/dial.ts", dials: true },
+  agentPart("dial", []),
+  { ...agentPart("dial", []), files: "src/agent/dial/sockets.ts", dials: true },
   agentPart("issuers", []),
   { ...agentPart("issuers", []), files: "src/agent/issuers/issuer-keys.ts", dials: true },
   agentPart("requests", ["#agent/tunnel/tunnel-stream.ts"]),

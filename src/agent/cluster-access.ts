@@ -11,7 +11,7 @@ import type { AgentCredentials } from "./cluster/credentials.ts";
 import { ApiserverDiscovery, explicitAddresses, inClusterServerName, inClusterServiceAddress } from "./cluster/endpoints.ts";
 import { openFileKeyPair, openSecretKeyPair } from "./cluster/key-pair.ts";
 import type { ClusterKeyPair } from "./cluster/key-pair.ts";
-import { findExcessRights, impersonatorRules } from "./cluster/own-rights.ts";
+import { findExcessRights, forwardRules, impersonatorRules } from "./cluster/own-rights.ts";
 import type { NeededRule } from "./cluster/own-rights.ts";
 import type { ClusterConnection } from "./config/cluster-connection.ts";
 import type { TunnelConfig } from "./config/tunnel-config.ts";
@@ -136,10 +136,10 @@ async function assertOwnRights(api: ClusterApi, config: TunnelConfig): Promise<v
   const slices: NeededRule = { verbs: ["get", "list", "watch"], apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"] };
   const leases: NeededRule = { verbs: ["list"], apiGroups: ["coordination.k8s.io"], resources: ["leases"] };
   const namespaces = ["default", ...(config.key.type === "secret" ? [config.key.namespace] : [])];
-  const needed = [...impersonatorRules, slices, ...(secret === undefined ? [] : [secret])];
+  const needed = [...impersonatorRules, ...forwardRules, slices, ...(secret === undefined ? [] : [secret])];
   const excess = new Set([
     ...(await findExcessRights(api, namespaces, needed)),
-    ...(await findExcessRights(api, [serviceProxyNamespace], [...impersonatorRules, leases])),
+    ...(await findExcessRights(api, [serviceProxyNamespace], [...impersonatorRules, ...forwardRules, leases])),
   ]);
   if (excess.size > 0)
     throw new GatewayError("AGENT_CREDENTIAL", `the agent's ServiceAccount may do more than it needs: ${summarize([...excess])}`);

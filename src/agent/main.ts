@@ -10,6 +10,7 @@ import type { AgentConfig } from "./config.ts";
 import type { TunnelConfig } from "./config/tunnel-config.ts";
 import { runServiceProxy } from "./service-proxy-run.ts";
 import type { RoleHost, RunningRole } from "./service-proxy-run.ts";
+import { targetSockets } from "./dial/sockets.ts";
 import { TunnelRole } from "./tunnel-role.ts";
 
 /** Any time will do. */
@@ -64,7 +65,7 @@ async function startTunnel(config: TunnelConfig, host: RoleHost): Promise<Runnin
   // together with the heap they are collected a third as often: half the CPU time of a bulk stream, for some 50 MB. (Node 24, V8 13.6)
   setFlagsFromString("--external-memory-accounted-in-global-limit");
   const access = await openClusterAccess(config, (reason) => host.end(1, reason));
-  const role = new TunnelRole(config, access);
+  const role = new TunnelRole(config, access, targetSockets);
   role.start();
   return {
     stop: async () => {

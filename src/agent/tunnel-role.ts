@@ -1,8 +1,13 @@
 /** The role `tunnel`: takes users' requests from the gateway, verifies them, and carries them to the apiservers. */
 import { readFile } from "node:fs/promises";
+import { networkInterfaces } from "node:os";
 import { createTokenDoor } from "#identity/token-door.ts";
 import { systemClock } from "./clock.ts";
 import type { ClusterAccess } from "./cluster-access.ts";
+import { createAddressProblem } from "./dial/allowed-address.ts";
+import { Dialer } from "./dial/dialer.ts";
+import { ObjectReader } from "./dial/reader.ts";
+import type { TargetSockets } from "./dial/sockets.ts";
 import { NodeStates } from "./cluster/node-states.ts";
 import { AccessReviews } from "./cluster/reviews.ts";
 import type { TunnelConfig } from "./config/tunnel-config.ts";
@@ -29,6 +34,7 @@ const drainMs = 50_000;
 export class TunnelRole {
   readonly #config: TunnelConfig;
   readonly #access: ClusterAccess;
+  readonly #sockets: TargetSockets;
   readonly #issuers: IssuerKeys;
   readonly #recorder = new RequestRecorder({ write: (text, done) => void process.stdout.write(text, () => done()) }, systemClock);
   readonly #sessions = new Sessions(Date.now);
@@ -40,8 +46,10 @@ export class TunnelRole {
   #wasReady = false;
   #reporting: NodeJS.Timeout | undefined;
 
-  constructor(config: TunnelConfig, access: ClusterAccess) {
+  /** @param sockets the way to what forwards reach */
+  constructor(config: TunnelConfig, access: ClusterAccess, sockets: TargetSockets) {
     this.#config = config;
+    this.#sockets = sockets;
     this.#access = access;
     this.#issuers = new IssuerKeys({ configuration: config.authentication, files: config.issuerKeys, clock: Date.now });
     this.#nodes = access.isInCluster ? createNodeStates(access) : undefined;
@@ -84,13 +92,22 @@ export class TunnelRole {
   #handlerOptions(): HandlerOptions {
     const { authentication, cluster, allowedGroups, allowedKubeletPaths } = this.#config;
     const { credentials, pool, api } = this.#access;
+    const reviews = new AccessReviews(api, systemClock);
     return {
       cluster,
       allowedGroups,
       allowedKubeletPaths,
       door: createTokenDoor({ configuration: authentication, keysFor: this.#issuers.keysFor, clock: Date.now }),
       apiservers: pool,
-      reviews: new AccessReviews(api, systemClock),
+      reviews,
+      dialer: new Dialer({
+        reader: new ObjectReader(api),
+        reviews,
+        sockets: this.#sockets,
+        addressProblem: createAddressProblem({ ownAddresses, apiservers: () => pool.state().servers.map(({ url }) => url) }),
+        random: Math.random,
+      }),
+      clock: systemClock,
       authorization: () => credentials.authorization(),
       sessions: this.#sessions,
       limits: new UserLimits(agentAllowance(this.#config.streamsPerUser), Date.now),
@@ -135,6 +152,11 @@ export class TunnelRole {
       key: key.thumbprint,
     };
   }
+}
+
+/** Of every interface as it is now: a pod's own, or its node's when the agent shares its network. */
+function ownAddresses(): readonly string[] {
+  return Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map(({ address }) => address));
 }
 
 function createNodeStates({ api }: ClusterAccess): NodeStates {

@@ -20,6 +20,11 @@ export const commandTable: CommandTable = {
   logout: { type: "command", brief: "Forget the sessions of a gateway", load: () => import("./commands/logout.ts") },
   kubeconfig: { type: "command", brief: "Add clusters to the kubeconfig", load: () => import("./commands/kubeconfig.ts") },
   proxy: { type: "command", brief: "Serve a cluster's API on this machine (as kubectl proxy)", load: () => import("./commands/proxy.ts") },
+  forward: {
+    type: "command",
+    brief: "Forward TCP and UDP ports of pods, Services, Deployments and nodes",
+    load: () => import("./commands/forward.ts"),
+  },
   status: { type: "command", brief: "Show clusters and their agents", load: () => import("./commands/status.ts") },
   doctor: { type: "command", brief: "Find out what does not work, and how to fix it", load: () => import("./commands/doctor.ts") },
   cluster: { type: "command", brief: "Add, list and remove clusters (gateway admins)", load: () => import("./commands/cluster.ts") },

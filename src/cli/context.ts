@@ -5,6 +5,7 @@
  * prints a token, and ends with an exit code that says what kind of failure it was (the error table has it). Everything it
  * touches (streams, clock, network, environment) comes in through `CliContext`, so that a test can own it; main.ts makes the real one.
  */
+import type { Readable, Writable } from "node:stream";
 import type { StricliProcess } from "@stricli/core";
 import type { Fetch } from "./session/bounded-fetch.ts";
 import type { Time } from "./session/file-lock.ts";
@@ -34,6 +35,8 @@ export interface CliContext {
   readonly trust: (authorities: string) => Promise<void>;
   /** All of standard input. */
   readonly readInput: () => Promise<string>;
+  /** Standard input and output as streams of bytes. */
+  readonly standardStreams: () => { readonly input: Readable; readonly output: Writable };
   /** Asks a question on the terminal and answers the line that was typed. */
   readonly ask: (question: string) => Promise<string>;
   /** Opens the URL in a browser if it can; a browser that does not open is no failure. */

@@ -39,6 +39,7 @@ function createProcessContext(entryUrl: string, signal: AbortSignal): CliContext
     fetch: process.env["SALLYPORT_DEBUG"] === "http" ? loggingFetch : globalThis.fetch,
     trust: trustAuthorities,
     readInput,
+    standardStreams: () => ({ input: process.stdin, output: process.stdout }),
     ask,
     openBrowser,
     signal,

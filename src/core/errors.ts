@@ -88,6 +88,19 @@ export const errorTable = {
     1,
     "The apiserver's answer breaks the protocol, so it was not passed on; the agent's log has the details.",
   ),
+  TARGET_UNKNOWN: row(404, "NotFound", 3, "Check the name, the namespace and the port."),
+  TARGET_REFUSED: row(
+    403,
+    "Forbidden",
+    5,
+    "Forwards reach running pods, Services whose endpoints are such pods, and nodes, each at an address of its own.",
+  ),
+  TARGET_UNREACHABLE: row(
+    503,
+    "ServiceUnavailable",
+    75,
+    "Check that the target runs and listens on this port, and that network policies let the agent reach it.",
+  ),
   TOO_LARGE: row(413, "RequestEntityTooLarge", 1, "Send less at once."),
   URI_TOO_LONG: row(414, "BadRequest", 2, "Shorten the URL: the gateway takes at most 16 KiB."),
   HEADERS_TOO_LARGE: row(431, "BadRequest", 2, "Send fewer or shorter headers: the gateway takes at most 64 KiB."),
@@ -96,6 +109,7 @@ export const errorTable = {
   SESSION_ENDED: row(401, "Unauthorized", 4, "The credential that opened this stream has expired or was revoked: sign in again."),
   CONFIGURATION_INVALID: row(400, "BadRequest", 2, "Correct the lines that the message names."),
   USAGE: row(400, "BadRequest", 2, "`--help` shows the command's flags and examples."),
+  LISTEN_FAILED: row(400, "BadRequest", 1, "Choose another local port or address; port 0 takes a free one."),
   CANCELLED: row(400, "BadRequest", 2, "Nothing was changed."),
   LOGIN_FAILED: row(401, "Unauthorized", 4, "Run `sallyport login` again; `sallyport doctor` shows which step fails."),
   LOGIN_UNAVAILABLE: row(

@@ -64,6 +64,8 @@ export interface ClusterFixture {
 export interface AgentOptions {
   readonly kubeconfig: string;
   readonly replica?: string;
+  /** Another program than the agent's own. */
+  readonly program?: string;
   readonly arguments?: readonly string[];
   /** A key of its own instead of the cluster's. */
   readonly keyFile?: string;
@@ -251,7 +253,7 @@ async function startAgent(start: AgentStart): Promise<AgentFixture> {
     process.execPath,
     [
       ...(await nodeFlags()),
-      "src/agent/main.ts",
+      agent.program ?? "src/agent/main.ts",
       ...["--gateway", agent.gatewayUrl ?? gateway.url, "--cluster", start.name, "--authentication-config", start.authenticationFile],
       ...[
         "--issuer-keys",

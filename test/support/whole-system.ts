@@ -17,6 +17,7 @@ export interface WholeSystem {
 export interface WholeSystemOptions {
   readonly cluster?: Partial<ClusterOptions>;
   readonly agentArguments?: readonly string[];
+  readonly agentProgram?: string;
   readonly variables?: Readonly<Record<string, string>>;
 }
 
@@ -32,7 +33,11 @@ export function useWholeSystem(options: WholeSystemOptions = {}): WholeSystem {
     const gateway = await startGateway({ bundle: gatewayBundle, variables: options.variables ?? {} });
     const cluster = await gateway.register({ name: "one", ...options.cluster });
     const kubeconfig = await apiserver.kubeconfig(join(gateway.folder, "kubeconfig"));
-    const agent = await cluster.startAgent({ kubeconfig, arguments: options.agentArguments ?? [] });
+    const agent = await cluster.startAgent({
+      kubeconfig,
+      arguments: options.agentArguments ?? [],
+      ...(options.agentProgram !== undefined && { program: options.agentProgram }),
+    });
     running = { gateway, cluster, agent, apiserver };
   });
   beforeEach(() => system().apiserver.reset());

@@ -119,6 +119,8 @@ export class ClientSocket {
       case "extend":
         this.#options.onExtend(content.expiresAtMs);
         return;
+      case "datagram":
+        return; // only forwards have them
     }
   }
 

@@ -51,6 +51,8 @@ class BodyReader {
       case "extend":
         this.#options.onExtend(content.expiresAtMs);
         return;
+      case "datagram":
+        return; // only forwards have them
     }
   }
 

@@ -20,7 +20,7 @@ import type { HubStub } from "./stubs.ts";
 
 /** What follows the head. Data must be given back with `consumed` when its reader has taken it. */
 export type Content =
-  | Extract<StreamEvent, { readonly type: "data" | "end" | "extend" }>
+  | Extract<StreamEvent, { readonly type: "data" | "datagram" | "end" | "extend" }>
   | { readonly type: "failed"; readonly error: GatewayError; readonly code: ResetCode };
 
 /** Who gets what follows the head. */
@@ -63,6 +63,11 @@ export class UserStream {
 
   get queuedPieces(): number {
     return this.#end.queuedPieces;
+  }
+
+  /** Datagrams for the cluster that were dropped, because too many waited. */
+  get droppedDatagrams(): number {
+    return this.#end.droppedDatagrams;
   }
 
   get sentBytes(): number {
@@ -115,6 +120,12 @@ export class UserStream {
     this.#flush();
   }
 
+  /** Sends a datagram, whole; the oldest that waits is dropped when too many do. */
+  sendDatagram(payload: Uint8Array): void {
+    this.#end.queueDatagram(payload);
+    this.#flush();
+  }
+
   /** Resolves when nothing waits for credit any more. */
   async drained(): Promise<void> {
     if (this.#end.queuedCost === 0 || this.#over) return;
@@ -163,13 +174,15 @@ export class UserStream {
       case "end":
       case "extend":
         return this.#emit(event);
+      case "datagram":
+        if (this.#options.open.kind === "forward") return this.#emit(event);
+        return this.fail("INTERNAL", "the agent broke the protocol: a datagram that belongs to no forward", "PROTOCOL");
       case "writable":
         return this.#flush();
       case "reset":
         return this.#broken(resetError(event.code, event.reason, this.#hasHead), event.code);
       case "violation":
         return this.fail("INTERNAL", `the agent broke the protocol: ${event.reason}`, event.code);
-      case "datagram":
       case "ignored":
         return;
     }
@@ -201,7 +214,7 @@ export class UserStream {
       const frame = this.#end.nextFrame(batchBytes - bytes);
       if (frame === undefined) break;
       frames.push(frame);
-      bytes += frame.type === "data" ? frame.payload.length + 8 : 8;
+      bytes += frame.type === "data" || frame.type === "datagram" ? frame.payload.length + 8 : 8;
     }
     return frames;
   }

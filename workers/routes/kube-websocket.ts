@@ -24,7 +24,7 @@ export async function answerWebSocket(call: KubeCall): Promise<Response> {
   const abort = () => user.fail("CANCELLED", "the client has gone", "CANCEL");
   call.signal.addEventListener("abort", abort);
   const head = await user.open();
-  if (head.status !== 101) return refuse(call, user, head);
+  if (head.status !== 101) return refuseUpgrade(call, user, head);
   const isRaw = call.upgrade.type === "raw";
   const opening = isRaw ? openRaw(call, user, head) : undefined;
   call.signal.removeEventListener("abort", abort);
@@ -75,8 +75,8 @@ function openRaw(call: KubeCall, user: UserStream, head: HeadPayload): string {
   }
 }
 
-/** The apiserver's own answer instead of an upgrade. */
-function refuse(call: KubeCall, user: UserStream, head: HeadPayload): Response {
+/** The answer that came instead of an upgrade. */
+export function refuseUpgrade(call: KubeCall, user: UserStream, head: HeadPayload): Response {
   const sanitized = sanitizeResponseHeaders({ request: call.request, headers: head.headers, publicOrigin: call.place.origin });
   if (sanitized.type === "refused" || head.status < 400) {
     user.cancel();

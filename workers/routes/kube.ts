@@ -7,6 +7,7 @@ import { parseCredentials } from "#core/kube/credentials.ts";
 import { encodeHeaderText } from "#core/kube/headers.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
 import { isDiscovery, isLongRunning, streamClass } from "#core/kube/request-class.ts";
+import { parseForward } from "#core/kube/forward-target.ts";
 import { rawUpgradeHeader, readMeantRequest } from "#core/kube/raw-upgrade.ts";
 import type { MeantRequest } from "#core/kube/raw-upgrade.ts";
 import { parseRequest } from "#core/kube/request-path.ts";
@@ -23,6 +24,7 @@ import { beginAudit } from "#workers/audit.ts";
 import { clientAddress } from "#workers/gateway.ts";
 import type { ClusterPlace, Gateway } from "#workers/gateway.ts";
 import { lastDiscovery } from "./discovery.ts";
+import { answerForward } from "./kube-forward.ts";
 import { answerHttp } from "./kube-http.ts";
 import { tell } from "./failure.ts";
 import { answerWebSocket } from "./kube-websocket.ts";
@@ -65,9 +67,7 @@ export async function handleKube(raw: Request, gateway: Gateway, place: ClusterP
     if (request.type === "invalid") throw new GatewayError(request.code, request.message);
     const startedMs = Date.now();
     const { cluster, token, isRevoked, bearer, protocols } = await authenticate(gateway, place, headers, audit);
-    const removed = removedRequestNotice(request);
-    if (removed !== undefined) throw new GatewayError("NOT_FOUND", removed);
-    const upgrade = upgradeOf(request, headers, meant);
+    const upgrade = assertCarried(request, headers, meant);
     const isSwitching = upgrade.type === "websocket" || upgrade.type === "raw";
     const owner = { cluster: cluster.record.registration.name, issuer: token.issuer, subject: token.subject };
     audit.whenOver(gateway.limits.enter(owner, isSwitching || isLongRunning(request)));
@@ -85,6 +85,7 @@ export async function handleKube(raw: Request, gateway: Gateway, place: ClusterP
       audit,
       authenticateMs: Date.now() - startedMs,
     };
+    if (open.kind === "forward") return await answerForward(call);
     if (isSwitching) return await answerWebSocket(call);
     return await answerHttp(call, open.hasBody ? raw.body : null, await wholeBody(raw, call));
   } catch (thrown) {
@@ -98,8 +99,12 @@ export async function handleKube(raw: Request, gateway: Gateway, place: ClusterP
   }
 }
 
-/** @throws GatewayError for one that is not carried */
-function upgradeOf(request: KubeRequest, headers: HeaderPairs, meant: MeantRequest): Upgrade {
+/** @throws GatewayError for what no cluster is asked */
+function assertCarried(request: KubeRequest, headers: HeaderPairs, meant: MeantRequest): Exclude<Upgrade, { readonly type: "refused" }> {
+  const removed = removedRequestNotice(request);
+  if (removed !== undefined) throw new GatewayError("NOT_FOUND", removed);
+  const forward = parseForward(request);
+  if (forward.type === "invalid") throw new GatewayError("REQUEST_INVALID", forward.message);
   if (meant.problem !== undefined) throw new GatewayError("REQUEST_INVALID", meant.problem);
   const upgrade = classifyUpgrade(request, headers, meant.raw);
   if (upgrade.type === "refused") throw new GatewayError(upgrade.code, upgrade.message);
@@ -172,8 +177,9 @@ function openPayload(input: OpenInput): OpenPayload {
   const isSocket = upgrade.type === "websocket";
   const carried = headers.filter(([name]) => !withheld.has(name) && !name.startsWith("cf-"));
   const lane = streamClass(request);
+  const kind = streamKind(upgrade);
   return {
-    kind: isSocket ? "websocket" : upgrade.type === "raw" ? "upgrade" : "http",
+    kind,
     ...(upgrade.type === "raw" && { upgrade: upgrade.protocol }),
     class: lane,
     cluster: input.place.cluster ?? "",
@@ -184,8 +190,15 @@ function openPayload(input: OpenInput): OpenPayload {
     clientAddress: clientAddress(input.gateway.env, raw.headers),
     auditId: input.auditId,
     hasBody: hasBody(raw, upgrade),
-    receiveBonus: lane === "bulk" ? bulkWindowBytes : 0,
+    // The largest datagram is larger than a stream's first window.
+    receiveBonus: lane === "bulk" || kind === "forward" ? bulkWindowBytes : 0,
   };
+}
+
+function streamKind(upgrade: Upgrade): OpenPayload["kind"] {
+  if (upgrade.type === "raw") return "upgrade";
+  if (upgrade.type !== "websocket") return "http";
+  return upgrade.kind === "forward" ? "forward" : "websocket";
 }
 
 /** Whether a request brings a body; one that asks for an upgrade to SPDY would keep its body open for ever. */

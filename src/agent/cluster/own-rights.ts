@@ -1,5 +1,5 @@
 /**
- * The agent's look at its own rights. Impersonation is all it may do in its own name: a request that slips through without identity headers
+ * The agent's look at its own rights. Impersonation is all it may do in its own name, beside reading where targets are: a request that slips through without identity headers
  * would otherwise run with whatever else it was given (security: an empty Impersonate-User runs as the caller). More than that is
  * a mistake in somebody's RBAC, and the agent does not serve until it is mended.
  */
@@ -25,6 +25,14 @@ export const impersonatorRules: readonly NeededRule[] = [
   { verbs: ["create"], apiGroups: ["authorization.k8s.io"], resources: ["subjectaccessreviews"] },
   { verbs: ["create"], apiGroups: ["authorization.k8s.io"], resources: ["selfsubjectaccessreviews", "selfsubjectrulesreviews"] },
   { verbs: ["create"], apiGroups: ["authentication.k8s.io"], resources: ["selfsubjectreviews"] },
+];
+
+/** What finding the targets of forwards takes; an agent without these refuses forwards. */
+export const forwardRules: readonly NeededRule[] = [
+  { verbs: ["get", "list"], apiGroups: [""], resources: ["pods"] },
+  { verbs: ["get"], apiGroups: [""], resources: ["services", "nodes"] },
+  { verbs: ["get"], apiGroups: ["apps"], resources: ["deployments"] },
+  { verbs: ["list"], apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"] },
 ];
 
 /** Paths that every authenticated user may read (system:discovery, system:public-info-viewer, system:service-account-issuer-discovery). */

@@ -7,7 +7,8 @@ import type { KubeRequest } from "#core/kube/request-path.ts";
 import type { OpenPayload } from "#core/tunnel/payload.ts";
 import type { TokenDoor } from "#identity/token-door.ts";
 import type { VerifiedToken } from "#identity/token-verdict.ts";
-import type { AccessReviews, Apiservers, WebSocketPeer } from "./ports.ts";
+import type { Clock } from "#agent/clock.ts";
+import type { AccessReviews, Apiservers, TargetDialer, WebSocketPeer } from "./ports.ts";
 import type { RequestEnd, RequestRecorder } from "./record.ts";
 import type { Sessions } from "./sessions.ts";
 import type { UserLimits } from "#core/access/user-limits.ts";
@@ -21,6 +22,8 @@ export interface HandlerOptions {
   readonly allowedKubeletPaths: readonly string[];
   readonly apiservers: Apiservers;
   readonly reviews: AccessReviews;
+  readonly dialer: TargetDialer;
+  readonly clock: Clock;
   /** The agent's own Authorization value; undefined when it authenticates by client certificate. */
   readonly authorization: () => Promise<string | undefined>;
   readonly sessions: Sessions;

@@ -7,6 +7,8 @@ import type { ErrorCode } from "#core/errors.ts";
 import { decideIdentity } from "#core/access/identity.ts";
 import type { Identity } from "#core/access/identity.ts";
 import { nodeProxyProblem } from "#core/access/kubelet-paths.ts";
+import { parseForward } from "#core/kube/forward-target.ts";
+import type { ForwardTarget } from "#core/kube/forward-target.ts";
 import { impersonationChecks, parseImpersonation } from "#core/kube/impersonation-request.ts";
 import { isLongRunning, isUpgradeSubresource } from "#core/kube/request-class.ts";
 import { rawUpgradeProblem } from "#core/kube/raw-upgrade.ts";
@@ -20,6 +22,7 @@ import type { AdmittedRequest, HandlerOptions } from "./admitted.ts";
 import type { RequestEnd, RequestRecord } from "./record.ts";
 import { forwardHttp } from "./forward-http.ts";
 import { forwardRaw } from "./forward-raw.ts";
+import { describeTarget, forwardTarget } from "./forward-target.ts";
 import { forwardWebSocket } from "./forward-websocket.ts";
 
 /** Handles one stream; never rejects. */
@@ -37,7 +40,7 @@ export async function handleStream(options: HandlerOptions, open: OpenPayload, s
     };
     const admitted = { ...request, record: { end: ended } };
     record.admit(admitted);
-    await forwarders[open.kind](options, admitted, stream, abort);
+    await carry(options, admitted, stream, abort);
   } catch (thrown) {
     leave();
     const error = toGatewayError(thrown);
@@ -47,7 +50,30 @@ export async function handleStream(options: HandlerOptions, open: OpenPayload, s
   }
 }
 
+/** How what is meant for an apiserver is carried there. */
 const forwarders = { http: forwardHttp, websocket: forwardWebSocket, upgrade: forwardRaw } as const;
+
+/** What was parsed decides: a forward never goes to an apiserver, and nothing else is ever dialled. */
+async function carry(options: HandlerOptions, admitted: AdmittedRequest, stream: TunnelStream, abort: AbortController): Promise<void> {
+  const { kind } = admitted.open;
+  const target = assertKind(admitted);
+  if (target !== undefined) {
+    const forward = { admitted, target, user: reviewedUser(admitted.identity) };
+    return kind === "http" ? describeTarget(options, forward, stream) : forwardTarget(options, forward, stream);
+  }
+  if (kind === "forward") throw new GatewayError("REQUEST_INVALID", "the stream's kind is not what its path is for");
+  return forwarders[kind](options, admitted, stream, abort);
+}
+
+/** The forward's target, if it is one; what was opened must be what its path is for. */
+function assertKind({ open, request }: AdmittedRequest): ForwardTarget | undefined {
+  const forward = parseForward(request);
+  if (forward.type === "invalid") throw new GatewayError("REQUEST_INVALID", forward.message);
+  const isForward = forward.type === "forward";
+  if (open.kind !== "http" && isForward !== (open.kind === "forward"))
+    throw new GatewayError("REQUEST_INVALID", "the stream's kind is not what its path is for");
+  return isForward ? forward.target : undefined;
+}
 
 /** Answers a stream that has sent no head yet with a failure. */
 function sendFailure(stream: TunnelStream, error: GatewayError): void {

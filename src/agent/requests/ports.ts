@@ -4,7 +4,10 @@
  * The handler is where a user's request becomes the cluster's: it trusts the user's token and the cluster's configuration, and
  * nothing that the gateway says about who the user is.
  */
+import type { Socket as UdpSocket } from "node:dgram";
+import type { Socket } from "node:net";
 import type { Duplex, Readable } from "node:stream";
+import type { ForwardTarget } from "#core/kube/forward-target.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
 
 /** A request to an apiserver, its identity written. */
@@ -83,4 +86,28 @@ export interface ReviewedUser {
 /** Asks the cluster whether a user may do something. Rejects when the cluster cannot be asked, which denies. */
 export interface AccessReviews {
   isAllowed(user: ReviewedUser, question: AccessQuestion): Promise<boolean>;
+}
+
+/** A target that was found, and that the user may reach. */
+export interface ChosenTarget {
+  /** `pods/<namespace>/<name>/<port>` or `nodes/<name>/<port>`. */
+  readonly text: string;
+  readonly address: string;
+  readonly port: number;
+  /** Whether the same object is still there with this address. */
+  readonly isCurrent: () => Promise<boolean>;
+}
+
+/** A connection or socket to it. */
+export interface DialledTarget<Dialled> {
+  readonly chosen: ChosenTarget;
+  readonly socket: Dialled;
+}
+
+/** Reaches targets for a user, whom it asks the cluster about. Rejects with a GatewayError. */
+export interface TargetDialer {
+  /** Dials nothing. */
+  describe(target: ForwardTarget, user: ReviewedUser): Promise<ChosenTarget>;
+  connectTcp(target: ForwardTarget, user: ReviewedUser, signal: AbortSignal): Promise<DialledTarget<Socket>>;
+  openUdp(target: ForwardTarget, user: ReviewedUser): Promise<DialledTarget<UdpSocket>>;
 }

@@ -35,6 +35,8 @@ export interface RequestEnd {
   readonly reason: string;
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** More that the log says of it. */
+  readonly annotations?: Readonly<Record<string, string | number>>;
 }
 
 /** Where lines go. */
@@ -169,7 +171,12 @@ export class RequestRecord {
         decision: this.#admitted === undefined ? "refused" : "carried",
         ...(this.#token !== undefined && { issuer: this.#token.issuer }),
         ...(this.#token?.tokenId !== undefined && { "token-id": this.#token.tokenId }),
-        ...(end !== undefined && { "close-reason": end.reason, "bytes-received": end.bytesIn, "bytes-sent": end.bytesOut }),
+        ...(end !== undefined && {
+          "close-reason": end.reason,
+          "bytes-received": end.bytesIn,
+          "bytes-sent": end.bytesOut,
+          ...end.annotations,
+        }),
       },
     });
   }

@@ -21,6 +21,8 @@ export interface StreamListener {
   readonly onReset: (code: ResetCode) => void;
   /** Less waits to be sent than before. */
   readonly onDrain: () => void;
+  /** A datagram came; only forwards of UDP have them. */
+  readonly onDatagram?: (payload: Uint8Array, consumed: () => void) => void;
 }
 
 /** Bytes that may wait to be sent before a producer should pause: a full message. */
@@ -67,6 +69,11 @@ export class TunnelStream {
     return this.#end.receivedBytes;
   }
 
+  /** Datagrams for the user's side that were dropped, because too many waited. */
+  get droppedDatagrams(): number {
+    return this.#end.droppedDatagrams;
+  }
+
   get isClosed(): boolean {
     return this.#end.isClosed;
   }
@@ -91,6 +98,12 @@ export class TunnelStream {
     this.#end.queueData(payload, kind);
     this.#changed();
     this.#hooks.waiting(this);
+  }
+
+  /** Sends a datagram, whole; the oldest that waits is dropped when too many do. */
+  sendDatagram(payload: Uint8Array): void {
+    this.#end.queueDatagram(payload);
+    this.#changed();
   }
 
   end(closeCode?: number, closeReason?: string): void {
@@ -132,8 +145,11 @@ export class TunnelStream {
       case "writable":
         listener.onDrain();
         return;
-      case "head":
       case "datagram":
+        if (listener.onDatagram === undefined) this.#consumed(event.cost);
+        else listener.onDatagram(event.payload, () => this.#consumed(event.cost));
+        return;
+      case "head":
       case "extend":
       case "ignored":
         return;

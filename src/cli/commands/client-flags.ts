@@ -24,6 +24,12 @@ export const clientFlagParameters = {
   certificateAuthority: flag("Certificate authority of the apiserver", "FILE"),
   insecureSkipTlsVerify: { kind: "boolean", brief: "Do not verify the apiserver: anybody may play it", optional: true, withNegated: false },
   tlsServerName: flag("Name to verify in the apiserver's certificate", "NAME"),
+} as const;
+
+export const clientAliases = { s: "server" } as const;
+
+/** kubectl's other global flags, for a command that serves requests as `kubectl proxy` does. */
+export const globalFlagParameters = {
   namespace: flag("Taken as kubectl takes it: a proxied request names its own", "NAME"),
   disableCompression: {
     kind: "boolean",
@@ -47,7 +53,7 @@ export const clientFlagParameters = {
   },
 } as const;
 
-export const clientAliases = { s: "server", n: "namespace", v: "v" } as const;
+export const globalAliases = { n: "namespace", v: "v" } as const;
 
 /** kubectl's own reading: seconds, or a number with its unit (`ParseTimeout`). */
 function parseRequestTimeout(text: string): string {

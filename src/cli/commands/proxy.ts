@@ -15,7 +15,7 @@ import { listen } from "#cli/proxy/listen.ts";
 import { impersonationHeaders } from "#cli/proxy/request-headers.ts";
 import { createProxyServer } from "#cli/proxy/server.ts";
 import { Upstream } from "#cli/proxy/upstream.ts";
-import { clientAliases, clientFlagParameters } from "./client-flags.ts";
+import { clientAliases, clientFlagParameters, globalAliases, globalFlagParameters } from "./client-flags.ts";
 import { toText } from "./flags.ts";
 
 interface ProxyFlags extends ClientFlags, FilterLists {
@@ -47,6 +47,7 @@ export const command = buildCommand<ProxyFlags, [], CliContext>({
   parameters: {
     flags: {
       ...clientFlagParameters,
+      ...globalFlagParameters,
       port: {
         kind: "parsed",
         parse: parsePort,
@@ -78,7 +79,7 @@ export const command = buildCommand<ProxyFlags, [], CliContext>({
         withNegated: false,
       },
     },
-    aliases: { ...clientAliases, p: "port", u: "unixSocket", w: "www", P: "wwwPrefix" },
+    aliases: { ...clientAliases, ...globalAliases, p: "port", u: "unixSocket", w: "www", P: "wwwPrefix" },
   },
   docs: {
     brief: "Serve a cluster's API on this machine, with your credential (as kubectl proxy)",

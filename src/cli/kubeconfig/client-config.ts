@@ -45,6 +45,8 @@ export interface ClientConfig {
   /** http, https or socks5. */
   readonly proxy: URL | undefined;
   readonly bearer: ClientBearer;
+  /** The context's, or the pod's own; empty for none. */
+  readonly namespace: string;
   /** Whom requests run as instead (`as`, `as-uid`, `as-groups`, `as-user-extra`). */
   readonly impersonation: UserInfo | undefined;
   /** Whether the server is a Sallyport gateway: the credential is its plugin's, or the URL is `https://<gateway>/k/<cluster>`. */
@@ -78,10 +80,10 @@ export async function loadClientConfig(options: ClientConfigOptions): Promise<Cl
   const config = await loadFiles(options, problems);
   const isEmpty = config.contexts.size + config.clusters.size + config.users.size === 0 && config.currentContext === "";
   const inCluster = isEmpty && options.flags.server === undefined ? await podEntries(options) : undefined;
-  const { cluster, user } = inCluster ?? chooseEntries(config, options.flags, problems);
+  const { cluster, user, namespace } = inCluster ?? chooseEntries(config, options.flags, problems);
   const result = readConfig(withClusterFlags(cluster, options), withUserFlags(user, options), problems);
   if (problems.length > 0 || result === undefined) throw new GatewayError("CONFIGURATION_INVALID", problems.join("\n"));
-  return result;
+  return { ...result, namespace };
 }
 
 async function loadFiles({ flags, env, homeDirectory, workingDirectory }: ClientConfigOptions, problems: string[]): Promise<Kubeconfig> {
@@ -134,6 +136,7 @@ function addEntries(
 interface ChosenEntries {
   readonly cluster: KubeconfigEntry;
   readonly user: KubeconfigEntry;
+  readonly namespace: string;
 }
 
 function chooseEntries(config: Kubeconfig, flags: ClientFlags, problems: string[]): ChosenEntries {
@@ -144,6 +147,7 @@ function chooseEntries(config: Kubeconfig, flags: ClientFlags, problems: string[
   return {
     cluster: named(config.clusters, "clusters", clusterName, problems),
     user: named(config.users, "users", userName, problems),
+    namespace: textField(context.fields, "namespace"),
   };
 }
 
@@ -163,12 +167,14 @@ async function podEntries({ env, serviceAccountDirectory }: ClientConfigOptions)
   );
   if (host === "" || port === "" || !hasToken) return undefined;
   const entry = { directory: serviceAccountDirectory };
+  const namespace = await readFile(join(serviceAccountDirectory, "namespace"), "utf8").catch(() => ""); // ENOENT: a mount without it
   return {
     cluster: {
       ...entry,
       fields: { server: `https://${host.includes(":") ? `[${host}]` : host}:${port}`, "certificate-authority": "ca.crt" },
     },
     user: { ...entry, fields: { tokenFile } },
+    namespace: namespace.trim(),
   };
 }
 
@@ -226,7 +232,7 @@ function parseExtra(pairs: readonly string[]): JsonObject {
   return extra;
 }
 
-function readConfig(cluster: KubeconfigEntry, user: KubeconfigEntry, problems: string[]): ClientConfig | undefined {
+function readConfig(cluster: KubeconfigEntry, user: KubeconfigEntry, problems: string[]): Omit<ClientConfig, "namespace"> | undefined {
   const server = readServer(textField(cluster.fields, "server"), problems);
   const proxy = readProxy(textField(cluster.fields, "proxy-url"), problems);
   const isSecure = server?.protocol === "https:";

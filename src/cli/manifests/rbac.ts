@@ -9,11 +9,15 @@ export const keySecret = "sallyport-agent-key";
 
 const impersonator = "sallyport-agent-impersonator";
 const apiserverReader = "sallyport-agent-apiservers";
+const forwarder = "sallyport-agent-forwards";
 const keyKeeper = "sallyport-agent-key";
 
 /** ServiceAccount, ClusterRole, Roles and their bindings. */
 export function renderRbac(options: AgentManifestOptions): string {
-  return [serviceAccount, clusterRole(options), clusterRoleBinding, apiserverRole, apiserverBinding, keyRole, keyBinding].join("---\n");
+  const forwards = [forwardRole, forwardBinding];
+  return [serviceAccount, clusterRole(options), clusterRoleBinding, ...forwards, apiserverRole, apiserverBinding, keyRole, keyBinding].join(
+    "---\n",
+  );
 }
 
 const serviceAccount = `apiVersion: v1
@@ -75,6 +79,38 @@ ${items(allowedGroups, 6)}    verbs: [impersonate]
 }
 
 const clusterRoleBinding = binding("ClusterRole", impersonator);
+
+const forwardRole = `# What "sallyport forward" rests on: the agent finds the addresses of targets itself, and reaches none that these objects do not have.
+# Without this role and its binding forwards are refused, and all else works.
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: ${literal(forwarder)}
+rules:
+  # Whether a pod runs, its addresses, its named ports and its node: read for each connection, so that no address that has moved on is
+  # dialled. Listed for a Deployment, whose pods are found by labels. RBAC cannot leave out the rest of a pod.
+  - apiGroups: [""]
+    resources: [pods]
+    verbs: [get, list]
+  # A Service's ports, type and session affinity.
+  - apiGroups: [""]
+    resources: [services]
+    verbs: [get]
+  # A node's address, for forwards to a node and to pods in its network.
+  - apiGroups: [""]
+    resources: [nodes]
+    verbs: [get]
+  # A Deployment's selector.
+  - apiGroups: [apps]
+    resources: [deployments]
+    verbs: [get]
+  # A Service's endpoints, found by label, with whether they are ready.
+  - apiGroups: [discovery.k8s.io]
+    resources: [endpointslices]
+    verbs: [list]
+`;
+
+const forwardBinding = binding("ClusterRole", forwarder);
 
 const apiserverRole = `apiVersion: rbac.authorization.k8s.io/v1
 kind: Role

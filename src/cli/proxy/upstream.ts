@@ -53,6 +53,11 @@ export class Upstream {
     return this.#options.server.host;
   }
 
+  /** Makes connections of their own, for upgrades that another library speaks. */
+  agent(tls: ClientTls): http.Agent {
+    return this.#agentsFor(tls).fresh;
+  }
+
   /** Starts a request; the caller writes its body and ends it. */
   send({ method, target, headers, tls, isUpgrade }: UpstreamCall): http.ClientRequest {
     const { server } = this.#options;

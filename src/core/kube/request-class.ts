@@ -1,4 +1,5 @@
 /** What kind of traffic a parsed request is: how long it may run, and which lane of the tunnel carries it. */
+import { forwardApiGroup } from "./forward-target.ts";
 import { isTrue, parseQuery } from "./query.ts";
 import type { KubeRequest, ResourceRequest } from "./request-path.ts";
 
@@ -9,10 +10,11 @@ const longRunningSubresources: ReadonlySet<string> = new Set(["attach", "exec", 
 
 /**
  * Whether Kubernetes sets the request no deadline (the apiserver's long-running check: verbs watch and proxy, subresources attach,
- * exec, proxy, log and portforward, and profiles).
+ * exec, proxy, log and portforward, and profiles), or it is a forward.
  */
 export function isLongRunning(request: KubeRequest): boolean {
   if (request.type === "nonResource") return request.path.startsWith("/debug/pprof/");
+  if (request.apiGroup === forwardApiGroup) return true;
   return request.verb === "watch" || request.verb === "proxy" || longRunningSubresources.has(request.subresource);
 }
 
@@ -28,13 +30,26 @@ export function isDiscovery(request: KubeRequest): boolean {
   return /^\/(?:api(?:\/[^/]+)?|apis(?:\/[^/]+){0,2}|openapi\/v2|openapi\/v3(?:\/.+)?|version)\/?$/.test(request.path);
 }
 
+/** Subresources that carry another protocol's bytes. */
+const bulkSubresources: ReadonlySet<string> = new Set(["proxy", "portforward"]);
+
 /** The lane of a request: watches and terminals are interactive; whole collections, logs, copies and proxied traffic are bulk. */
 export function streamClass(request: KubeRequest): StreamClass {
   if (request.type === "nonResource") return "normal";
   if (request.verb === "watch") return "interactive";
-  if (request.verb === "proxy" || request.subresource === "proxy" || request.subresource === "portforward") return "bulk";
-  if (request.verb === "list") return request.name === "" ? "bulk" : "normal";
-  if (request.subresource === "log") return isTrue(parseQuery(request.query), "follow") ? "normal" : "bulk";
-  if (isUpgradeSubresource(request)) return isTrue(parseQuery(request.query), "tty") ? "interactive" : "bulk";
+  if (request.apiGroup === forwardApiGroup) return forwardClass(request);
+  if (request.verb === "proxy" || bulkSubresources.has(request.subresource)) return "bulk";
+  if (request.verb === "list" && request.name === "") return "bulk";
+  if (request.subresource === "log") return hasFlag(request, "follow") ? "normal" : "bulk";
+  if (isUpgradeSubresource(request)) return hasFlag(request, "tty") ? "interactive" : "bulk";
   return "normal";
+}
+
+/** Datagrams are mostly questions and answers, which must not wait behind somebody's copy. */
+function forwardClass({ subresource }: ResourceRequest): StreamClass {
+  return subresource === "udp" ? "interactive" : "bulk";
+}
+
+function hasFlag({ query }: ResourceRequest, name: string): boolean {
+  return isTrue(parseQuery(query), name);
 }

@@ -5,6 +5,7 @@
  */
 import type { ErrorCode } from "#core/errors.ts";
 import { bearerProtocolPrefix, parseProtocols } from "./credentials.ts";
+import { forwardApiGroup, forwardProtocol } from "./forward-target.ts";
 import { headerValues, listValues } from "./headers.ts";
 import type { HeaderPairs } from "./headers.ts";
 import { rawUpgradeProblem, webSocketProblem } from "./raw-upgrade.ts";
@@ -13,7 +14,7 @@ import { isUpgradeSubresource } from "./request-class.ts";
 import type { KubeRequest } from "./request-path.ts";
 
 /** What a WebSocket stream carries, which decides its sub-protocols and its end. */
-export type UpgradeKind = "exec" | "attach" | "portforward" | "log" | "watch" | "proxy" | "other";
+export type UpgradeKind = "exec" | "attach" | "portforward" | "log" | "watch" | "proxy" | "forward" | "other";
 
 /** What a request's upgrade is. */
 export type Upgrade =
@@ -33,8 +34,10 @@ export type Upgrade =
  */
 export function classifyUpgrade(request: KubeRequest, headers: HeaderPairs, raw?: RawUpgrade): Upgrade {
   if (raw !== undefined) {
+    const kind = upgradeKind(request);
+    if (kind === "forward") return refused(`a forward speaks the sub-protocol ${forwardProtocol}, and upgrades to nothing`);
     const problem = rawUpgradeProblem(request, raw.protocol);
-    return problem === undefined ? { type: "raw", kind: upgradeKind(request), protocol: raw.protocol } : refused(problem);
+    return problem === undefined ? { type: "raw", kind, protocol: raw.protocol } : refused(problem);
   }
   const tokens = listValues(headers, "upgrade").map((token) => token.toLowerCase());
   if (isSpdyRequest(request, headers, tokens)) {
@@ -45,7 +48,9 @@ export function classifyUpgrade(request: KubeRequest, headers: HeaderPairs, raw?
   if (problem !== undefined) return refused(problem);
   const protocols = parseProtocols(headers)?.filter((protocol) => !protocol.startsWith(bearerProtocolPrefix));
   if (protocols === undefined) return refused("Sec-WebSocket-Protocol is malformed");
-  return { type: "websocket", kind: upgradeKind(request), protocols };
+  const kind = upgradeKind(request);
+  if (kind === "forward" && !protocols.includes(forwardProtocol)) return refused(`a forward speaks the sub-protocol ${forwardProtocol}`);
+  return { type: "websocket", kind, protocols };
 }
 
 function isSpdyRequest(request: KubeRequest, headers: HeaderPairs, tokens: readonly string[]): boolean {
@@ -57,6 +62,7 @@ function isSpdyRequest(request: KubeRequest, headers: HeaderPairs, tokens: reado
 /** What a WebSocket to this request carries. */
 function upgradeKind(request: KubeRequest): UpgradeKind {
   if (request.type === "nonResource") return "other";
+  if (request.apiGroup === forwardApiGroup) return "forward";
   if (request.proxyTail !== undefined) return "proxy";
   if (request.verb === "watch") return "watch";
   if (request.apiGroup !== "" || request.resource !== "pods") return "other";
@@ -101,6 +107,7 @@ const framings: Readonly<Record<UpgradeKind, ReadonlyMap<string, ProtocolFraming
   ]),
   watch: new Map(),
   proxy: new Map(),
+  forward: new Map(),
   other: new Map(),
 };
 

@@ -57,8 +57,14 @@ export const maxStreamMessageBytes = 32 << 20;
 /** Streams that one lane carries at once: 10,000 watches and some reserve. */
 export const maxStreamsPerLane = 16_384;
 
-/** Datagrams of one flow that wait for the lane: the oldest is dropped beyond it, as a router would. */
+/** Datagrams of one flow that wait for credit or the lane: the oldest is dropped beyond it, as a router would. */
 export const maxQueuedDatagrams = 64;
+
+/** A flow of datagrams without any for this long is over, as connection tracking has it (`nf_conntrack_udp_timeout`). */
+export const flowIdleMs = 30_000;
+
+/** How often an agent looks whether the target of a flow is still there while datagrams go: an address may be another pod's soon. */
+export const flowCheckMs = 5_000;
 
 /** Frames without payload or credit cost that one message may hold: a flood of them is an attack, not traffic. */
 export const maxFramesPerMessage = 16_384;

@@ -11,8 +11,11 @@ export type StreamClass = "interactive" | "normal" | "bulk";
 
 /** OPEN: one request of one user. */
 export interface OpenPayload {
-  /** `http`: a request and its response. `websocket`: an upgrade, then messages. `upgrade`: one to another protocol, then bytes. */
-  readonly kind: "http" | "websocket" | "upgrade";
+  /**
+   * `http`: a request and its response. `websocket`: an upgrade, then messages. `upgrade`: one to another protocol, then bytes. `forward`: a
+   * connection of the agent's own, then its bytes or datagrams.
+   */
+  readonly kind: "http" | "websocket" | "upgrade" | "forward";
   /** The protocol to switch to, such as `SPDY/3.1`: for the kind `upgrade`, and only then. */
   readonly upgrade?: string;
   readonly class: StreamClass;
@@ -91,10 +94,12 @@ export function joinStatement(hello: Pick<AgentHello, "cluster" | "replica" | "l
   return encoder.encode(`sallyport join v1\n${hello.cluster}\n${nonce}\n${hello.replica}\n${hello.lane}`);
 }
 
+const streamKinds = ["http", "websocket", "upgrade", "forward"] as const;
+
 export function parseOpen(bytes: Uint8Array): Parsed<OpenPayload> {
   return parse(bytes, (fields) => ({
-    kind: fields.oneOf("kind", ["http", "websocket", "upgrade"]),
-    ...(fields.oneOf("kind", ["http", "websocket", "upgrade"]) === "upgrade" && { upgrade: fields.text("upgrade") }),
+    kind: fields.oneOf("kind", streamKinds),
+    ...(fields.oneOf("kind", streamKinds) === "upgrade" && { upgrade: fields.text("upgrade") }),
     class: fields.oneOf("class", ["interactive", "normal", "bulk"]),
     cluster: fields.text("cluster"),
     method: fields.text("method"),

@@ -1,7 +1,8 @@
 /**
  * One end of one stream: what may be sent, what may still come, and what it costs. Pure: frames and times in, frames and events out.
  *
- * Credit is counted in bytes for each direction: a DATA frame costs its payload and what keeping it costs, so that empty frames cannot flood.
+ * Credit is counted in bytes for each direction: a DATA or DGRAM frame costs its payload and what keeping it costs, so that empty frames
+ * cannot flood. Bytes wait for credit; datagrams wait too, but only so many, and the oldest is dropped.
  * A receiver grants again only what its reader has consumed, so a slow reader holds one window and nothing else. A window starts
  * small and doubles while the reader keeps up (`consumed`), so a stalled reader never gets a large one.
  * Order within a direction is the order of the calls; each direction ends by itself (half-close), or both by a reset.
@@ -14,7 +15,7 @@ import { frameCostBytes, initialWindowBytes, maxDataBytes, maxQueuedDatagrams, m
 export type StreamEvent =
   | { readonly type: "head"; readonly payload: Uint8Array }
   | { readonly type: "data"; readonly payload: Uint8Array; readonly messageEnd: boolean; readonly text: boolean; readonly cost: number }
-  | { readonly type: "datagram"; readonly payload: Uint8Array }
+  | { readonly type: "datagram"; readonly payload: Uint8Array; readonly cost: number }
   | { readonly type: "end"; readonly closeCode: number | undefined; readonly closeReason: string }
   | { readonly type: "reset"; readonly code: ResetCode; readonly reason: string }
   | { readonly type: "extend"; readonly expiresAtMs: number }
@@ -108,7 +109,7 @@ export class StreamEnd {
   /** Whether `nextFrame` would give one. */
   get isSendable(): boolean {
     if (this.#reset) return false;
-    if (this.#datagrams.length > 0) return true;
+    if (this.#hasDatagram()) return true;
     const first = this.#queue[0];
     if (first === undefined) return false;
     return first.type !== "data" || this.#sendCredit >= frameCostBytes + Math.min(1, first.payload.length);
@@ -149,14 +150,24 @@ export class StreamEnd {
   /** The next frame to send within the credit, its payload at most `maxBytes`; undefined when nothing may go. */
   nextFrame(maxBytes: number): Frame | undefined {
     if (!this.isSendable) return undefined;
-    const datagram = this.#datagrams.shift();
-    if (datagram !== undefined) return { type: "datagram", stream: this.id, payload: datagram };
+    const datagram = this.#hasDatagram() ? this.#datagrams.shift() : undefined;
+    if (datagram !== undefined) {
+      this.#sendCredit -= frameCostBytes + datagram.length;
+      this.#sentBytes += datagram.length;
+      return { type: "datagram", stream: this.id, payload: datagram };
+    }
     const first = this.#queue[0];
     if (first === undefined) return undefined;
     if (first.type === "data") return this.#nextData(first, maxBytes);
     this.#queue.shift();
     if (first.type === "end") this.#sentEnd = true;
     return { ...first, stream: this.id };
+  }
+
+  /** Whether a datagram waits for which there is credit. */
+  #hasDatagram(): boolean {
+    const [first] = this.#datagrams;
+    return first !== undefined && this.#sendCredit >= frameCostBytes + first.length;
   }
 
   /** Takes in a frame of this stream. */
@@ -181,7 +192,7 @@ export class StreamEnd {
   }
 
   /**
-   * The reader has consumed DATA of this cost (the event's `cost`): the WINDOW frame to send, if one is due.
+   * The reader has consumed data or a datagram of this cost (the event's `cost`): the WINDOW frame to send, if one is due.
    * @param nowMs any clock that moves with real time
    */
   consumed(cost: number, nowMs: number): Frame | undefined {
@@ -248,12 +259,13 @@ export class StreamEnd {
       if (this.#unconsumed === 0) this.#pool?.give(this);
       return { type: "end", closeCode: frame.closeCode, closeReason: frame.closeReason };
     }
-    if (frame.type !== "data") return { type: frame.type, payload: frame.payload };
+    if (frame.type === "head") return { type: frame.type, payload: frame.payload };
     const cost = frameCostBytes + frame.payload.length;
     this.#receiveCredit -= cost;
     if (this.#receiveCredit < 0) return violation("FLOW", "more data than was granted");
     this.#unconsumed += cost;
     this.#receivedBytes += frame.payload.length;
+    if (frame.type === "datagram") return { type: "datagram", payload: frame.payload, cost };
     return { type: "data", payload: frame.payload, messageEnd: frame.messageEnd, text: frame.text, cost };
   }
 

@@ -160,12 +160,21 @@ describe("the agent's rights", () => {
 
   test.each([
     { resource: "serviceaccounts" },
-    { resource: "nodes" },
-    { resource: "pods" },
+    { resource: "pods/portforward" },
+    { resource: "nodes/proxy" },
     { resource: "userextras" },
     { resource: "userextras/*" },
   ])("do not name $resource", ({ resource }) => {
     expect(ruleFor(render(), resource)).toBeUndefined();
+  });
+
+  test.each([
+    ["pods", ["get", "list"]],
+    ["services", ["get"]],
+    ["nodes", ["get"]],
+    ["deployments", ["get"]],
+  ])("read %s for forwards with %j and no other verb", (resource, verbs) => {
+    expect(ruleFor(render(), resource)?.verbs).toEqual(verbs);
   });
 
   test("name each group of an exact allow-list", () => {

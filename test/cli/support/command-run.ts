@@ -46,6 +46,9 @@ export async function makeBench(): Promise<CommandBench> {
       fetch: globalThis.fetch,
       trust: async () => undefined,
       readInput: async () => "",
+      standardStreams: () => {
+        throw new Error("a test without streams was asked for them");
+      },
       ask: async () => {
         throw new Error("a test without a terminal was asked a question");
       },

@@ -52,7 +52,28 @@ describe("sending", () => {
     expect(stream.isClosed).toBe(true);
   });
 
-  test("sends datagrams without credit, and drops the oldest when too many wait", () => {
+  test("sends datagrams as credit allows, each whole or not at all", () => {
+    const stream = new StreamEnd({ id: 1 });
+    const half = new Uint8Array(initialWindowBytes / 2);
+    for (let count = 0; count < 3; count++) stream.queueDatagram(half);
+    expect(drain(stream)).toHaveLength(1);
+    stream.receive({ type: "window", stream: 1, credit: half.length });
+    expect(drain(stream)).toMatchObject([{ type: "datagram", payload: half }]);
+    expect([stream.sentBytes, stream.droppedDatagrams]).toEqual([2 * half.length, 0]);
+  });
+
+  test("takes no more datagrams than it has granted, and grants again what its reader has consumed", () => {
+    const stream = new StreamEnd({ id: 1 });
+    const payload = new Uint8Array(initialWindowBytes / 2 - frameCostBytes);
+    const datagram = { type: "datagram", stream: 1, payload } as const;
+    expect(stream.receive(datagram)).toEqual({ type: "datagram", payload, cost: initialWindowBytes / 2 });
+    stream.receive(datagram);
+    expect(stream.consumed(initialWindowBytes / 2, 0)).toMatchObject({ type: "window", credit: initialWindowBytes / 2 });
+    stream.receive(datagram);
+    expect(stream.receive(datagram)).toMatchObject({ type: "violation", code: "FLOW" });
+  });
+
+  test("drops the oldest datagram when too many wait", () => {
     const stream = new StreamEnd({ id: 1 });
     for (let number = 0; number <= maxQueuedDatagrams; number++) stream.queueDatagram(new Uint8Array([number]));
     const frames = drain(stream);
