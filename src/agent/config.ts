@@ -2,13 +2,15 @@
 import { parseArgs } from "node:util";
 import { apiserverLbUsage, readApiserverLbConfig } from "./config/apiserver-lb-config.ts";
 import type { ApiserverLbConfig } from "./config/apiserver-lb-config.ts";
+import { loadBalancerUsage, readLoadBalancerConfig } from "./config/load-balancer-config.ts";
+import type { LoadBalancerConfig } from "./config/load-balancer-config.ts";
 import { readServiceProxyConfig, serviceProxyUsage } from "./config/service-proxy-config.ts";
 import type { ServiceProxyConfig } from "./config/service-proxy-config.ts";
 import { readTunnelConfig, tunnelUsage } from "./config/tunnel-config.ts";
 import type { TunnelConfig } from "./config/tunnel-config.ts";
 
 /** One process has one role, under a ServiceAccount with that role's rights alone. */
-export type AgentConfig = TunnelConfig | ServiceProxyConfig | ApiserverLbConfig;
+export type AgentConfig = TunnelConfig | ServiceProxyConfig | ApiserverLbConfig | LoadBalancerConfig;
 
 export type ConfigResult =
   | { readonly type: "config"; readonly config: AgentConfig }
@@ -36,6 +38,10 @@ const roles: ReadonlyMap<string, RoleReader> = new Map<string, RoleReader>([
     { usage: serviceProxyUsage, read: (args, { environment, hostname }) => readServiceProxyConfig(args, environment, hostname) },
   ],
   ["apiserver-lb", { usage: apiserverLbUsage, read: (args) => readApiserverLbConfig(args) }],
+  [
+    "load-balancer",
+    { usage: loadBalancerUsage, read: (args, { environment, random }) => readLoadBalancerConfig(args, environment, random) },
+  ],
 ]);
 
 const usageHead = "sallyport agent [--roles ROLE]: does one job in the cluster; the role is tunnel unless it is given\n";

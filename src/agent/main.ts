@@ -8,6 +8,7 @@ import { openClusterAccess } from "./cluster-access.ts";
 import { readConfig } from "./config.ts";
 import type { AgentConfig } from "./config.ts";
 import type { TunnelConfig } from "./config/tunnel-config.ts";
+import { runLoadBalancer } from "./load-balancer-run.ts";
 import { runServiceProxy } from "./service-proxy-run.ts";
 import type { RoleHost, RunningRole } from "./service-proxy-run.ts";
 import { targetSockets } from "./dial/sockets.ts";
@@ -57,6 +58,8 @@ function startRole(config: AgentConfig, host: RoleHost): Promise<RunningRole> {
       return runServiceProxy(config, host);
     case "apiserver-lb":
       return runApiserverLb(config, host);
+    case "load-balancer":
+      return runLoadBalancer(config, host);
   }
 }
 

@@ -10,6 +10,7 @@ import { isObject, textField } from "#core/json-fields.ts";
 import type { JsonObject } from "#core/json-fields.ts";
 import type { Clock } from "#agent/clock.ts";
 import { maxOwnAnswerBytes, ownRequestTimeoutMs } from "./limits.ts";
+import { readRetryAfter } from "./retry-after.ts";
 
 /** The way to the apiservers, as this folder uses it. */
 export interface Requester {
@@ -21,7 +22,7 @@ export interface Requester {
     readonly longRunning: boolean;
     readonly affinity: string;
     readonly signal: AbortSignal;
-  }): Promise<{ readonly status: number; readonly body: Readable }>;
+  }): Promise<{ readonly status: number; readonly headers?: readonly (readonly [string, string])[]; readonly body: Readable }>;
 }
 
 /** The agent's own credential, as this folder uses it. */
@@ -40,7 +41,7 @@ export interface ClusterApiOptions {
 export type ApiAnswer =
   | { readonly type: "object"; readonly object: JsonObject }
   /** `reason` is the Status' (metav1.StatusReason); empty when the answer is not a Status. */
-  | { readonly type: "refused"; readonly status: number; readonly reason: string };
+  | { readonly type: "refused"; readonly status: number; readonly reason: string; readonly retryAfterMs: number | undefined };
 
 const affinity = "sallyport-agent";
 const json = "application/json";
@@ -76,6 +77,11 @@ export class ClusterApi {
     return this.#call("PATCH", target, { type: "application/json-patch+json", value: operations });
   }
 
+  /** Changes an object by a strategic merge patch: lists are merged as the type says. */
+  async mergePatch(target: string, patch: JsonObject): Promise<ApiAnswer> {
+    return this.#call("PATCH", target, { type: "application/strategic-merge-patch+json", value: patch });
+  }
+
   /** A 401 says that nothing was done: the credential is fetched anew once. */
   async #call(method: string, target: string, content: Content | undefined): Promise<ApiAnswer> {
     const first = await this.#once(method, target, content);
@@ -96,16 +102,17 @@ export class ClusterApi {
     try {
       const body = content === undefined ? undefined : Buffer.from(JSON.stringify(content.value));
       const response = await requester.request({ method, target, headers, body, longRunning: false, affinity, signal: aborter.signal });
-      return toAnswer(response.status, await readText(response.body));
+      return toAnswer(response.status, await readText(response.body), response.headers ?? []);
     } finally {
       cancel();
     }
   }
 }
 
-function toAnswer(status: number, text: string): ApiAnswer {
+function toAnswer(status: number, text: string, headers: readonly (readonly [string, string])[]): ApiAnswer {
   const object = parseObject(text);
-  if (status < 200 || status >= 300) return { type: "refused", status, reason: textField(object ?? {}, "reason") };
+  if (status < 200 || status >= 300)
+    return { type: "refused", status, reason: textField(object ?? {}, "reason"), retryAfterMs: readRetryAfter(headers) };
   if (object === undefined)
     throw new GatewayError("UPSTREAM_INVALID", "the apiserver's answer to the agent's own request is not a JSON object");
   return { type: "object", object };

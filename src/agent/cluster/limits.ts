@@ -100,3 +100,11 @@ export const maxLeasePages = 20;
 
 /** Time for which a change of generations alone is not reported: each report wakes the gateway's object of the cluster. */
 export const generationReportMs = 300_000;
+
+/**
+ * The Lease of a controller with several replicas: how long it is one's own, how long its holder writes without a renewal, and the time
+ * between attempts. What is written in the last moment is answered or given up (`ownRequestTimeoutMs`) before another may hold the Lease.
+ */
+export const leaderLeaseSeconds = 30;
+export const leaderRenewDeadlineMs = 15_000;
+export const leaderRetryMs = 3_000;

@@ -6,6 +6,7 @@ import { isObject, textField } from "#core/json-fields.ts";
 import type { OwnCredential } from "./api.ts";
 import { maxRefusalBytes, watchHeadMs } from "./limits.ts";
 import { Bytes } from "./list-reader.ts";
+import { readRetryAfter } from "./retry-after.ts";
 
 /** The way to the apiservers, for answers that are read as they come. */
 export interface StreamRequester {
@@ -70,7 +71,12 @@ export class ClusterStreams {
       const request = { method: "GET", target, headers, body: undefined, longRunning: isWatch, affinity, signal: either };
       const answer = await requester.request(request);
       if (answer.status === 200) return { type: "open", body: answer.body };
-      return { type: "refused", status: answer.status, reason: await readReason(answer.body), retryAfterMs: retryAfterMs(answer.headers) };
+      return {
+        type: "refused",
+        status: answer.status,
+        reason: await readReason(answer.body),
+        retryAfterMs: readRetryAfter(answer.headers),
+      };
     } finally {
       cancel();
     }
@@ -87,10 +93,4 @@ async function readReason(body: Readable): Promise<string> {
   } catch {
     return ""; // too long, broken off, or not JSON: the status alone decides
   }
-}
-
-/** Seconds as the apiserver writes them; the HTTP date that other proxies may write is left alone. */
-function retryAfterMs(headers: readonly (readonly [string, string])[]): number | undefined {
-  const value = headers.find(([name]) => name.toLowerCase() === "retry-after")?.[1].trim() ?? "";
-  return /^\d{1,6}$/.test(value) ? Number(value) * 1000 : undefined;
 }

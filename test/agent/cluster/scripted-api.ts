@@ -13,7 +13,15 @@ export interface ApiCall {
 }
 
 /** An answer: a status with an object or a text, an error to reject with, or undefined for none at all. */
-export type ScriptedAnswer = { readonly status: number; readonly object?: unknown; readonly text?: string } | Error | undefined;
+export type ScriptedAnswer =
+  | {
+      readonly status: number;
+      readonly object?: unknown;
+      readonly text?: string;
+      readonly headers?: readonly (readonly [string, string])[];
+    }
+  | Error
+  | undefined;
 
 export interface ScriptedApi {
   readonly api: ClusterApi;
@@ -42,7 +50,7 @@ export function makeApi(answer: (call: ApiCall, index: number) => ScriptedAnswer
         });
       }
       const text = answered.text ?? JSON.stringify(answered.object ?? {});
-      return { status: answered.status, body: Readable.from([Buffer.from(text)], { objectMode: false }) };
+      return { status: answered.status, headers: answered.headers ?? [], body: Readable.from([Buffer.from(text)], { objectMode: false }) };
     },
   };
   const credential = {
