@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { parseClusterName } from "#core/brand.ts";
 import { renderAgentManifests, renderAgentRbac } from "#cli/manifests/agent-manifests.ts";
 import type { AgentManifestOptions } from "#cli/manifests/agent-options.ts";
+import { renderLoadBalancerManifests, renderLoadBalancerRbac } from "#cli/manifests/load-balancer-manifests.ts";
 import { renderWorkerdConfig } from "#cli/workerd/config.ts";
 import type { GatewayConfiguration } from "#cli/workerd/config.ts";
 import { renderApiserverLbManifests, renderApiserverLbRbac } from "#cli/manifests/apiserver-lb-manifests.ts";
@@ -86,12 +87,18 @@ const serviceProxyHead =
   "# An example, rendered by scripts/manifests.ts: put your apiserver's address and your KubeProxyConfiguration into it.\n";
 const apiserverLb: ApiserverLbManifestOptions = { image: "sallyport/agent:0.1.0", listen: "127.0.0.1:7443" };
 const apiserverLbHead = "# Rendered by scripts/manifests.ts: put the image's name in your registry into it.\n";
+const loadBalancerHead = "# An example, rendered by scripts/manifests.ts: put the flags that you want into it.\n";
 const head = "# An example, rendered by scripts/manifests.ts; `sallyport cluster add` renders one for each cluster.\n";
 const files = [
   { path: "infra/manifests/agent.yaml", text: head + renderAgentManifests(example) },
   { path: "infra/rbac/agent.yaml", text: head + renderAgentRbac(example) },
   { path: "infra/workerd/gateway.capnp", text: gatewayHead + renderWorkerdConfig(gateway) },
   { path: "infra/manifests/service-proxy.yaml", text: serviceProxyHead + renderServiceProxyManifests(serviceProxy) },
+  {
+    path: "infra/manifests/load-balancer.yaml",
+    text: loadBalancerHead + renderLoadBalancerManifests({ image: "sallyport/agent:0.1.0", flags: ["--driver=node-ip"] }),
+  },
+  { path: "infra/rbac/load-balancer.yaml", text: loadBalancerHead + renderLoadBalancerRbac() },
   { path: "infra/rbac/service-proxy.yaml", text: serviceProxyHead + renderServiceProxyRbac(serviceProxy) },
   { path: "infra/manifests/apiserver-lb.yaml", text: apiserverLbHead + renderApiserverLbManifests(apiserverLb) },
   { path: "infra/rbac/apiserver-lb.yaml", text: apiserverLbHead + renderApiserverLbRbac() },

@@ -29,6 +29,11 @@ export const commandTable: CommandTable = {
   doctor: { type: "command", brief: "Find out what does not work, and how to fix it", load: () => import("./commands/doctor.ts") },
   cluster: { type: "command", brief: "Add, list and remove clusters (gateway admins)", load: () => import("./commands/cluster.ts") },
   trace: { type: "command", brief: "Explain what a packet to a Service meets on a node", load: () => import("./commands/trace.ts") },
+  "load-balancer": {
+    type: "command",
+    brief: "Show what the role load-balancer would do",
+    load: () => import("./commands/load-balancer.ts"),
+  },
   demo: { type: "program", brief: "Start the whole system on this machine and show what it does" },
   agent: { type: "program", brief: "Run the agent inside a cluster" },
   credential: { type: "program", brief: "Give kubectl a token (kubectl runs it)" },
