@@ -4,6 +4,7 @@ import { isReserved, parsePortRanges } from "#agent/load-balancer/drivers/node-i
 import { matchesLabels, parseLabelSelector } from "#agent/load-balancer/label-selector.ts";
 import { describePlan } from "#agent/load-balancer/description.ts";
 import { isIncluded } from "#agent/load-balancer/nodes.ts";
+import { findOrphans } from "#agent/load-balancer/orphans.ts";
 import { planLoadBalancer } from "#agent/load-balancer/plan.ts";
 import { TokenBucket } from "#agent/load-balancer/token-bucket.ts";
 import { WorkQueue } from "#agent/load-balancer/work-queue.ts";
@@ -190,6 +191,19 @@ describe("a queue", () => {
     await end({ type: "done" });
     await stopped;
     expect(keys()).toEqual([]);
+  });
+});
+
+describe("orphans", () => {
+  it("are what is listed of this cluster and of no Service of ours, whatever else a driver lists", () => {
+    const store = makeStore([rawService(), rawService({ name: "other", spec: { loadBalancerClass: "example.com/other" } })], []);
+    const listed = [
+      ["c", "uid-web"],
+      ["c", "uid-gone"],
+      ["c", "uid-other"],
+      ["elsewhere", "uid-gone"],
+    ].map(([clusterId = "", serviceUid = ""]) => ({ id: `${clusterId} ${serviceUid}`, owner: { clusterId, serviceUid } }));
+    expect(findOrphans(listed, store, { clusterId: "c", classes }).map(({ id }) => id)).toEqual(["c uid-gone", "c uid-other"]);
   });
 });
 
