@@ -132,3 +132,9 @@ describe("what is carried", () => {
     expect(problem(line, protocol)).toEqual(expect.any(String));
   });
 });
+
+test("a forward is dialled by the agent, and upgrades to nothing", () => {
+  const request = parseRequest("GET", "/apis/forward.sallyport.dev/v1/nodes/n1/tcp?port=22");
+  if (request.type === "invalid") throw new Error(request.message);
+  expect(classifyUpgrade(request, carrier, { method: "GET", protocol: "SPDY/3.1" })).toMatchObject({ type: "refused" });
+});
