@@ -31,11 +31,11 @@ async function start(lifetimeSeconds: number, ...args: readonly string[]): Promi
 }
 
 /** The apiserver's end of the next upgrade, which it takes. */
-function nextUpgrade(protocol = "SPDY/3.1"): Promise<{ readonly request: IncomingMessage; readonly socket: Duplex }> {
+function nextUpgrade(protocol = "SPDY/3.1", first = "first,"): Promise<{ readonly request: IncomingMessage; readonly socket: Duplex }> {
   const head = `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n`;
   return new Promise((resolve) => {
     system.apiserver.onUpgrade = (request, socket) => {
-      socket.write(`${head}first,`);
+      socket.write(`${head}${first}`);
       resolve({ request, socket });
     };
   });
@@ -149,10 +149,15 @@ describe("an upgrade to SPDY", () => {
 
   test("ends with its credential, and the proxy says so", async () => {
     const short = await start(2);
-    void nextUpgrade();
+    // A whole frame: data of six bytes on stream 3.
+    void nextUpgrade("SPDY/3.1", "\u0000\u0000\u0000\u0003\u0000\u0000\u0000\u0006first,");
     const { client } = await open(short);
-    await once(client.resume(), "end");
+    const said = await buffer(client);
     expect((await short.stop()).stderr).toContain("An upgraded connection ended: SESSION_ENDED");
+    // A whole frame of data on the first stream, the error stream, which it ends.
+    expect(said.subarray(0, 5)).toEqual(Buffer.from([0, 0, 0, 1, 1]));
+    expect(said.readUIntBE(5, 3)).toBe(said.length - 8);
+    expect(JSON.parse(said.subarray(8).toString())).toMatchObject({ status: "Failure", reason: "Unauthorized", code: 401 });
   });
 });
 

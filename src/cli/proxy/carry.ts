@@ -9,10 +9,11 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
-import { headerProblem } from "#core/kube/headers.ts";
+import { headerProblem, headerValues } from "#core/kube/headers.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
 import { answerText } from "./answer.ts";
 import { carriedSilenceMs, refusedUpgradeTimeoutMs } from "./limits.ts";
+import { SpdyEnding } from "./spdy-ending.ts";
 import { relayRefusal } from "./upgrade.ts";
 import { upstreamErrorText } from "./upstream.ts";
 
@@ -25,6 +26,8 @@ export interface Carrying {
   readonly response: ServerResponse;
   /** What the client asked for, such as `SPDY/3.1`. */
   readonly protocol: string;
+  /** Whether the connection runs a command, which fails when the connection does. */
+  readonly runsCommand: boolean;
   /** The way to the gateway, which is just being opened. */
   readonly webSocket: WebSocket;
   readonly keepAliveMs: number;
@@ -68,6 +71,7 @@ class Carrier {
   #takenBytes = 0;
   #heardMs = 0;
   #keepAlive: NodeJS.Timeout | undefined;
+  #ending: SpdyEnding | undefined;
 
   constructor(options: Carrying) {
     this.#options = options;
@@ -92,6 +96,7 @@ class Carrier {
     const { socket, webSocket } = this.#options;
     this.heard();
     if (!this.#isSwitched) return this.#violated();
+    this.#ending?.pass(data);
     if (socket.destroyed || socket.writableEnded || socket.write(data)) return;
     webSocket.pause();
     socket.once("drain", () => webSocket.resume());
@@ -117,8 +122,12 @@ class Carrier {
     }
     if (code !== normalClosure) {
       this.#options.onLost(reason === "" ? `closed with ${code}` : reason);
-      socket.destroy();
-      return;
+      const failure = this.#ending?.failure(reason);
+      if (failure === undefined) {
+        socket.destroy();
+        return;
+      }
+      socket.write(failure);
     }
     // What the client still sends is read: closing over unread bytes would reset the connection, and take from the client what it has not read.
     socket.end();
@@ -130,8 +139,9 @@ class Carrier {
   }
 
   #switch(headers: HeaderPairs, window: number): void {
-    const { socket, response, protocol, head, keepAliveMs } = this.#options;
+    const { socket, response, protocol, head, keepAliveMs, runsCommand } = this.#options;
     this.#isSwitched = true;
+    if (runsCommand) this.#ending = new SpdyEnding(headerValues(headers, "x-stream-protocol-version")[0] ?? "");
     this.#window = window;
     response.detachSocket(socket as Socket); // as it was assigned
     const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join("");

@@ -11,6 +11,7 @@ import type { Duplex } from "node:stream";
 import { headerValues } from "#core/kube/headers.ts";
 import type { HeaderPairs } from "#core/kube/headers.ts";
 import { isIdleSpdyUpgrade, rawProtocol } from "#core/kube/raw-upgrade.ts";
+import { isUpgradeSubresource } from "#core/kube/request-class.ts";
 import { parseRequest } from "#core/kube/request-path.ts";
 import { answerRedirect, answerText } from "./answer.ts";
 import { carry } from "./carry.ts";
@@ -131,7 +132,8 @@ async function sendUpgrade({ target, request, response, socket, head }: UpgradeC
   if (protocol !== undefined) {
     const headers = carriedHeaders(toPairs(call.headers), { method: call.method, protocol }).flat();
     const webSocket = options.upstream.openWebSocket({ target, headers, tls: call.tls }, rawProtocol);
-    carry({ socket, head, response, protocol, webSocket, keepAliveMs, onStatus, onLost });
+    const runsCommand = isSpdyCommand(call.method, target.slice(options.serverPath.length), protocol);
+    carry({ socket, head, response, protocol, runsCommand, webSocket, keepAliveMs, onStatus, onLost });
     return;
   }
   upgrade({ socket, head, response, sent: options.upstream.send(call), keepAliveMs, onStatus });
@@ -141,6 +143,13 @@ async function sendUpgrade({ target, request, response, socket, head }: UpgradeC
 function carriedProtocol({ headers }: IncomingMessage): string | undefined {
   const wanted = headers.upgrade?.trim() ?? "";
   return wanted.toLowerCase() === "websocket" ? undefined : wanted;
+}
+
+/** Whether an upgrade runs a command or is attached to one, over SPDY. */
+function isSpdyCommand(method: string, target: string, protocol: string): boolean {
+  const request = parseRequest(method, target);
+  if (request.type !== "resource" || !isUpgradeSubresource(request)) return false;
+  return request.subresource !== "portforward" && /^spdy\//i.test(protocol);
 }
 
 /** Whether Kubernetes would pass over the wish to upgrade: the request is then a plain one. */
