@@ -73,6 +73,7 @@ export class Passage {
     const { clock, onFailure } = this.#options;
     const upstream = this.#options.dial(server);
     this.#upstream = upstream;
+    server.watchUpgraded(upstream); // counts at once, so that those who come together are spread too
     const fail = (cause: Error): void => {
       if (this.#upstream !== upstream || this.#isJoined || this.#isOver) return;
       this.#upstream = undefined;
@@ -85,7 +86,6 @@ export class Passage {
     upstream.setKeepAlive(true, tcpKeepAliveMs);
     upstream.on("connect", () => {
       this.#cancelTimer();
-      server.watchUpgraded(upstream);
       // With nobody else to ask, a slow answer is better than none.
       if (this.#candidates.length > 0)
         this.#cancelTimer = clock.after(firstAnswerMs, () => fail(new Error("no answer to a ClientHello in time")));

@@ -78,8 +78,8 @@ interface Bench {
   readonly outcomes: Map<string, ProbeOutcome>;
   /** Moves on by one interval, and lets the probes be answered. */
   readonly probed: (times: number) => Promise<void>;
-  /** The unreachable server has been dialled. */
-  readonly dialled: Promise<void>;
+  /** Resolves with the servers that never answer, as they were dialled, once so many dials were made. */
+  readonly hung: (count: number) => Promise<readonly string[]>;
 }
 
 /** Dials that never end lead there. */
@@ -88,7 +88,8 @@ const unreachable = "https://192.0.2.1:6443";
 async function balance(urls: readonly string[]): Promise<Bench> {
   const clock = new ManualClock();
   const outcomes = new Map<string, ProbeOutcome>();
-  const { promise: dialled, resolve } = Promise.withResolvers<void>();
+  const dials: string[] = [];
+  const waiters = new Set<() => void>();
   const balancer = new Balancer({
     servers: urls.map(addressOf),
     tls: () => plainTls,
@@ -96,8 +97,9 @@ async function balance(urls: readonly string[]): Promise<Bench> {
     clock,
     random: () => 0.5,
     dial: (host, port) => {
-      if (`https://${host}:${port}` !== unreachable) return connect({ host, port, allowHalfOpen: true });
-      resolve();
+      if (!host.startsWith("192.0.2.")) return connect({ host, port, allowHalfOpen: true });
+      dials.push(`https://${host}:${port}`);
+      for (const waiter of waiters) waiter();
       return connect({ host: "never.test", port, lookup: () => undefined });
     },
     probe: ({ url }) => ({ ask: async () => outcomes.get(url) ?? "ready", onLost: undefined, close: async () => undefined }),
@@ -120,7 +122,15 @@ async function balance(urls: readonly string[]): Promise<Bench> {
       await settle();
     }
   };
-  return { clock, balancer, port: (server.address() as AddressInfo).port, outcomes, probed, dialled }; // a TCP listener
+  const hung = (count: number): Promise<readonly string[]> =>
+    new Promise((resolve) => {
+      const look = (): void => {
+        if (dials.length >= count) resolve(dials);
+      };
+      waiters.add(look);
+      look();
+    });
+  return { clock, balancer, port: (server.address() as AddressInfo).port, outcomes, probed, hung }; // a TCP listener
 }
 
 function addressOf(url: string) {
@@ -167,6 +177,16 @@ describe("a connection", () => {
     const names: string[] = [];
     for (let count = 0; count < 6; count += 1) names.push((await reached(port)).name);
     expect(names.toSorted()).toEqual(["a", "a", "b", "b", "c", "c"]);
+  });
+
+  it("is spread over the servers among many that come at once, before any of them is through", async () => {
+    const urls = [unreachable, unreachable.replace("2.1", "2.2"), unreachable.replace("2.1", "2.3")];
+    const { port, hung } = await balance(urls);
+    const clients = Array.from({ length: 30 }, () => connect(port, "127.0.0.1"));
+    for (const client of clients) client.on("error", () => undefined).write(Buffer.from([22, 3, 1, 0, 0]));
+    const dials = await hung(30);
+    expect(urls.map((url) => dials.filter((dialled) => dialled === url).length)).toEqual([10, 10, 10]);
+    for (const client of clients) client.destroy();
   });
 
   it("that is quiet for a day is still there", async () => {
@@ -221,9 +241,9 @@ describe("a server", () => {
   });
 
   it("that cannot be dialled in time is left for the next", async () => {
-    const { port, clock, dialled } = await balance([unreachable, (await startEcho("b")).url]);
+    const { port, clock, hung } = await balance([unreachable, (await startEcho("b")).url]);
     const client = reached(port);
-    await dialled;
+    await hung(1);
     clock.advance(dialTimeoutMs);
     expect((await client).name).toBe("b");
   });
