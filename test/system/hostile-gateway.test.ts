@@ -329,6 +329,22 @@ describe("an upgrade that a gateway asks for", () => {
     expect(await open(openPayload(await cluster.token("alice"), { kind: "upgrade", method: "POST" }))).toBe("PROTOCOL");
   });
 
+  test("is over on both sides when its user has closed", async () => {
+    const { promise: gone, resolve } = Promise.withResolvers<void>();
+    apiserver.onUpgrade = (_request, socket) => {
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n");
+      socket.on("data", () => undefined).on("end", resolve);
+    };
+    const stream = ++lastStream;
+    const ours = (frame: Frame): boolean => "stream" in frame && frame.stream === stream;
+    const different = { kind: "upgrade", method: "POST", upgrade: "SPDY/3.1", target: "/api/v1/namespaces/a/pods/p/exec?command=id" };
+    lane.send({ type: "open", stream, payload: openPayload(await cluster.token("alice"), different) });
+    await lane.frame("head", ours);
+    lane.send({ type: "end", stream, closeCode: 1000, closeReason: "" });
+    expect(await lane.frame("end", ours)).toMatchObject({ stream });
+    await gone;
+  });
+
   test("ends with the user's credential, whatever the gateway does", async () => {
     apiserver.onUpgrade = (_request, socket) =>
       void socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n");

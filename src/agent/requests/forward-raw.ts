@@ -76,6 +76,7 @@ class RawBridge {
       // Whoever closes a WebSocket reads nothing more, so the whole connection is over.
       onEnd: () => {
         socket.end(() => socket.destroy());
+        if (!this.#isOver) stream.end(normalClosure, "");
         this.#finish("the user closed");
       },
       onReset: (code) => {
@@ -88,12 +89,13 @@ class RawBridge {
     });
     socket.on("error", () => undefined); // the close event follows
     socket.on("end", () => {
-      stream.end(normalClosure, "");
+      if (!this.#isOver) stream.end(normalClosure, "");
       this.#finish("the apiserver closed");
     });
     socket.on("close", () => this.fail("TRUNCATED", "the apiserver's connection broke"));
     if (head.length > 0) stream.write(head, bytes);
     socket.on("data", (chunk: Uint8Array) => {
+      if (this.#isOver) return;
       stream.write(chunk, bytes);
       if (stream.queuedCost >= highWaterBytes) socket.pause();
     });
