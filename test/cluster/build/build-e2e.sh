@@ -4,7 +4,7 @@
 #   ginkgo     runs several of them at a time
 #   kubectl    a name for the cluster's kubectl, which the tests start
 #   e2e-*.tar  the images of two tests: a server that answers outside of the connection's window, and conntrack
-# It needs Go 1.24 or later. The first time it takes about 10 minutes on two cores after build.sh; what is there already is not built again.
+# It needs Go 1.24 or later. The first time it takes 4 minutes on two cores, after build.sh; what is there already is not built again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=module.sh

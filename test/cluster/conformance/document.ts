@@ -17,7 +17,6 @@ export function renderDocument({ runs, leftOut }: Results, required: readonly Re
     `With ${versionsOf(runs[0])}.`,
     "",
     ...comparison(runs),
-    "",
     "## The tests",
     "",
     "A test that needs more nodes than a run had is not in it; Kubernetes' name for the tests' group, `[sig-network]`, is left out here.",
@@ -71,19 +70,19 @@ function versionsOf(run: Run | undefined): string {
 
 /** Which tests end otherwise with kube-proxy. */
 function comparison(runs: readonly Run[]): readonly string[] {
-  const differences = runs
-    .filter(({ serviceProxy }) => serviceProxy === "kube-proxy")
-    .flatMap((theirs) => {
-      const ours = runs.find(({ serviceProxy, nodes }) => serviceProxy === "sallyport" && nodes === theirs.nodes);
-      return Object.entries(theirs.outcomes)
-        .filter(([name, outcome]) => ours !== undefined && ours.outcomes[name] !== outcome)
-        .map(
-          ([name, outcome]) =>
-            `- ${name} (${theirs.nodes} nodes): ${outcome} with kube-proxy, ${ours?.outcomes[name] ?? "not run"} with Sallyport`,
-        );
-    });
-  if (differences.length === 0) return ["No test ends otherwise with kube-proxy."];
-  return ["What ends otherwise with kube-proxy:", "", ...differences];
+  const comparable = runs.filter(({ serviceProxy }) => serviceProxy === "kube-proxy");
+  if (comparable.length === 0) return [];
+  const differences = comparable.flatMap((theirs) => {
+    const ours = runs.find(({ serviceProxy, nodes }) => serviceProxy === "sallyport" && nodes === theirs.nodes);
+    return Object.entries(theirs.outcomes)
+      .filter(([name, outcome]) => ours !== undefined && ours.outcomes[name] !== outcome)
+      .map(
+        ([name, outcome]) =>
+          `- ${name} (${theirs.nodes} nodes): ${outcome} with kube-proxy, ${ours?.outcomes[name] ?? "not run"} with Sallyport`,
+      );
+  });
+  if (differences.length === 0) return ["No test ends otherwise with kube-proxy.", ""];
+  return ["What ends otherwise with kube-proxy:", "", ...differences, ""];
 }
 
 function escapeCell(name: string): string {

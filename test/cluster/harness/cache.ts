@@ -35,7 +35,7 @@ export function assertClusterBuilt(): void {
 
 /** The same for Kubernetes' own tests. */
 export function assertConformanceBuilt(): void {
-  assertThere(Object.values(conformanceFiles).flat(), "build-e2e.sh (10 minutes, once)");
+  assertThere(Object.values(conformanceFiles).flat(), "build-e2e.sh (4 minutes, once)");
 }
 
 function assertThere(files: readonly string[], command: string): void {
