@@ -114,7 +114,7 @@ export function formOf(page: BrowserPage, pattern: RegExp): { readonly action: U
 }
 
 function issuerForm(page: BrowserPage, person: string): { readonly action: URL; readonly fields: URLSearchParams } | undefined {
-  if (!/\/interaction\/|\/session\/end/.test(page.url.pathname + page.text)) return undefined;
+  if (!/\/interaction\/|\/session\/end/.test(page.url.pathname)) return undefined;
   const form = page.text.match(/<form[\s\S]*?<\/form>/g)?.[0];
   if (form === undefined) return undefined;
   const fields = fieldsOf(form);

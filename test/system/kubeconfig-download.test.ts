@@ -217,6 +217,13 @@ describe("a revoked token", () => {
     });
   });
 
+  test("goes with all others of its person who signs out everywhere", async () => {
+    const { browser, token } = await download("frank");
+    const { action, fields } = formOf(await browser.visit(`${system.gateway.url}/session`), /end-all/);
+    await browser.visit(action, { form: fields });
+    expect((await ask(system.gateway, `/k/one${pods}`, { token })).status).toBe(401);
+  });
+
   test("can be revoked by its own person only", async () => {
     const { token } = await download("erin");
     const mallory = await download("mallory");

@@ -44,6 +44,18 @@ test("an issuer that asks for each client is asked for one: the others open by t
   expect(both.text).toContain("You may reach 2 clusters.");
 });
 
+test("somebody else at the same issuer takes over the whole of it, by whichever client they came", async () => {
+  const system = await start({ issuer: { asksConsent: true } });
+  const { browser, page } = await system.signIn("alice");
+  browser.jar(system.issuer.url).clear();
+  const { action, fields } = formOf(page, /name="cluster"/);
+  fields.set("cluster", "two");
+  const home = await browser.follow(await browser.visit(action, { form: fields }), "mallory");
+  expect(home.text).toContain("You may reach one cluster.");
+  expect(home.text).toContain("oidc:mallory");
+  expect(home.text).not.toContain("oidc:alice");
+});
+
 test("a cluster's name that nobody registered is not found", async () => {
   const system = await start({ clusters: ["one"] });
   const { browser, page } = await system.signIn("alice");

@@ -6,7 +6,15 @@ import type { Page, SignedIn } from "./page.ts";
 import { issuerName } from "./sign-in-page.ts";
 import { time } from "./time.ts";
 
-export function sessionPage(session: Session, idleMs: number, signedIn: SignedIn): Page {
+export interface SessionView {
+  readonly session: Session;
+  /** The same people's sessions in other browsers. */
+  readonly others: readonly { readonly name: string; readonly createdAtMs: number; readonly seenAtMs: number }[];
+  readonly idleMs: number;
+  readonly signedIn: SignedIn;
+}
+
+export function sessionPage({ session, others, idleMs, signedIn }: SessionView): Page {
   const body = markup`<h1>Session</h1>
     <p class="lead">This browser is signed in. Its cookie holds only a random number; the tokens stay at the gateway, sealed.</p>
     <section class="card">
@@ -33,6 +41,24 @@ export function sessionPage(session: Session, idleMs: number, signedIn: SignedIn
           </dl>
         </section>`,
     )}
-    <form method="post" action="/sign-out">${tokenField(signedIn.formToken)}<button>Sign out</button></form>`;
+    <div class="row">
+      <form method="post" action="/sign-out">${tokenField(signedIn.formToken)}<button>Sign out</button></form>
+      <form method="post" action="/session/end-all">
+        ${tokenField(signedIn.formToken)}<button class="plain">Sign out everywhere, and revoke my kubeconfigs</button>
+      </form>
+    </div>
+    ${others.length === 0 ? undefined : markup`<h2 class="more">Your other browsers</h2>`}
+    ${others.map(
+      (other) => markup`<section class="card">
+        <div class="title">
+          <h2>Signed in ${time(other.createdAtMs)}</h2>
+          <form method="post" action="/session/end">
+            ${tokenField(signedIn.formToken)}<input type="hidden" name="name" value="${other.name}" />
+            <button class="plain">End</button>
+          </form>
+        </div>
+        <p class="soft">Last page opened ${time(other.seenAtMs)}</p>
+      </section>`,
+    )}`;
   return { title: "Session", body, signedIn };
 }

@@ -32,6 +32,7 @@ footer { padding-top: 16px; padding-bottom: 24px; color: var(--soft); font-size:
 h1 { font-size: 26px; line-height: 1.25; margin: 0 0 6px; letter-spacing: -0.01em; }
 h2 { font-size: 18px; line-height: 1.3; margin: 0; }
 p { margin: 0 0 14px; }
+h2.more { margin: 32px 0 12px; }
 .lead { color: var(--soft); margin-bottom: 24px; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 20px; margin: 0 0 16px; }
 .card > :last-child { margin-bottom: 0; }

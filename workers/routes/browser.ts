@@ -14,10 +14,11 @@ import { assertSignInConfigured } from "#workers/session/configuration.ts";
 import { sessionLimits } from "#workers/session/limits.ts";
 import { listIssuers } from "#workers/session/logins.ts";
 import { formToken } from "#workers/session/secret.ts";
+import { peopleOf } from "#workers/session/sign-in.ts";
 import type { Session } from "#workers/session/sign-in.ts";
-import { sessionsOf } from "#workers/session/stub.ts";
+import { endNamedSession, listSessions, sessionsOf } from "#workers/session/stub.ts";
 import { assertOwnHost, readForm } from "./browser-request.ts";
-import { downloadKubeconfig, listKubeconfigs, revokeKubeconfig } from "./kubeconfigs.ts";
+import { downloadKubeconfig, listKubeconfigs, revokeAllKubeconfigs, revokeKubeconfig } from "./kubeconfigs.ts";
 import { listReachable } from "./reachable-clusters.ts";
 import { beginSignIn, chooseSignIn, finishSignIn, markBrowser, oidcClientOf } from "./sign-in.ts";
 
@@ -30,7 +31,9 @@ const assetHeaders = {
 
 /** Whether a request is for a page. With a credential it is none of a browser's, such as kubectl's `get --raw /` that lost its cluster. */
 export function isForBrowser(request: Request, url: URL): boolean {
-  const isPage = /^\/(?:$|session$|kubeconfigs(?:$|\/)|sign-in(?:$|\/callback(?:$|\/))|sign-out$|signed-out$|assets\/)/.test(url.pathname);
+  const isPage = /^\/(?:$|session(?:$|\/)|kubeconfigs(?:$|\/)|sign-in(?:$|\/callback(?:$|\/))|sign-out$|signed-out$|assets\/)/.test(
+    url.pathname,
+  );
   const wantsPage = isPage || (request.headers.get("accept") ?? "").includes("text/html");
   return wantsPage && !request.headers.has("authorization") && !/^\/(?:healthz$|tunnel\/|gateway\/|issuer\/)/.test(url.pathname);
 }
@@ -48,7 +51,10 @@ export const browserRoutes = new Hono<{ readonly Bindings: { gateway: Gateway } 
   .get("/session", async (context) => {
     const signedIn = await findSession(context.req.raw, context.env.gateway);
     if (signedIn === undefined) return redirect("/sign-in?return_to=/session", [clearCookie("session")]);
-    return pageResponse(sessionPage(signedIn.session, sessionLimits.idleMs, { path: "/session", formToken: signedIn.formToken }));
+    const { session, formToken: token } = signedIn;
+    const all = await listSessions(context.env.gateway.env, peopleOf(session));
+    const others = all.filter(({ name }) => name !== session.name);
+    return pageResponse(sessionPage({ session, others, idleMs: sessionLimits.idleMs, signedIn: { path: "/session", formToken: token } }));
   })
   .get("/sign-in", async (context) => chooseSignIn(context.req.raw, context.env.gateway))
   .post("/sign-in", async (context) => beginSignIn(context.req.raw, context.env.gateway))
@@ -61,6 +67,20 @@ export const browserRoutes = new Hono<{ readonly Bindings: { gateway: Gateway } 
     if (signedIn === undefined) return redirect("/sign-in?return_to=/kubeconfigs", [clearCookie("session")]);
     const rows = await listKubeconfigs(context.env.gateway, signedIn.session);
     return pageResponse(kubeconfigsPage(rows, { path: "/kubeconfigs", formToken: signedIn.formToken }));
+  })
+  .post("/session/end", async (context) => {
+    const { session, form } = await readSessionForm(context.req.raw, context.env.gateway);
+    const isEnded = await endNamedSession(context.env.gateway.env, form.get("name") ?? "", peopleOf(session));
+    if (!isEnded) throw new GatewayError("NOT_FOUND", "you have no such session (any more)");
+    return redirect("/session");
+  })
+  .post("/session/end-all", async (context) => {
+    const { gateway } = context.env;
+    const { session } = await readSessionForm(context.req.raw, gateway);
+    const people = peopleOf(session);
+    await revokeAllKubeconfigs(gateway, session);
+    for (const { name } of await listSessions(gateway.env, people)) await endNamedSession(gateway.env, name, people);
+    return redirect("/signed-out", [clearCookie("session")]);
   })
   .post("/kubeconfigs", async (context) => {
     const { session, form } = await readSessionForm(context.req.raw, context.env.gateway);

@@ -11,6 +11,7 @@ import type { KnownCluster } from "#workers/auth/cluster-book.ts";
 import { clusterUrl } from "#workers/gateway.ts";
 import type { Gateway } from "#workers/gateway.ts";
 import { registryOf } from "#workers/hub/stubs.ts";
+import { peopleOf } from "#workers/session/sign-in.ts";
 import type { Session } from "#workers/session/sign-in.ts";
 import { verifyAtCluster } from "./verify-person.ts";
 
@@ -49,23 +50,20 @@ export async function downloadKubeconfig(gateway: Gateway, session: Session, clu
 
 /** The live tokens of a session's people. */
 export async function listKubeconfigs(gateway: Gateway, session: Session): Promise<readonly IssuedToken[]> {
-  return tokenIssuerOf(gateway.env).list(ownersOf(session));
+  return tokenIssuerOf(gateway.env).list(peopleOf(session));
+}
+
+/** Ends all tokens of a session's people. */
+export async function revokeAllKubeconfigs(gateway: Gateway, session: Session): Promise<void> {
+  for (const { id } of await listKubeconfigs(gateway, session)) await revokeKubeconfig(gateway, session, id);
 }
 
 /** Ends a token of the session's own people. @throws GatewayError NOT_FOUND */
 export async function revokeKubeconfig(gateway: Gateway, session: Session, id: string): Promise<void> {
-  const cluster = await tokenIssuerOf(gateway.env).revoke(id, ownersOf(session));
+  const cluster = await tokenIssuerOf(gateway.env).revoke(id, peopleOf(session));
   if (cluster === undefined) throw new GatewayError("NOT_FOUND", "you have no such kubeconfig");
   gateway.revocations.forget(cluster);
   console.log(JSON.stringify({ event: "kubeconfig-revoked", id, cluster }));
-}
-
-/** Each person of a session once. */
-function ownersOf(session: Session): readonly TokenOwner[] {
-  const owners = session.signIns.map(({ login, subject }) => ({ issuer: login.issuer, subject }));
-  return owners.filter(
-    (owner, index) => owners.findIndex(({ issuer, subject }) => issuer === owner.issuer && subject === owner.subject) === index,
-  );
 }
 
 /** The audience that is this cluster's alone. A token that opened two clusters would be worth more than it says. */

@@ -12,8 +12,10 @@ import type { KeyRing, Owner } from "#workers/key-ring.ts";
 import { sessionLimits } from "./limits.ts";
 import { OidcClient } from "./oidc-client.ts";
 import { hashSecret } from "./secret.ts";
-import type { Session, SignIn, SignInStart } from "./sign-in.ts";
+import { toPerson } from "./sign-in.ts";
+import type { Person, Session, SignIn, SignInStart } from "./sign-in.ts";
 import { SessionStore } from "./store.ts";
+import type { SessionNote } from "./store.ts";
 
 /** How often what is over is removed. */
 const sweepMs = 10 * 60_000;
@@ -44,8 +46,19 @@ export class Sessions extends DurableObject<Env> {
   /** Makes a session under a secret of its own. */
   async create(secret: string, signIns: readonly SignIn[], createdAtMs: number): Promise<void> {
     const sealed = await this.#seal(signIns, ownerOf(secret, "session"));
-    this.#store.putSession(await hashSecret(secret), createdAtMs, sealed);
+    const owners = await hashPeople(signIns.map(toPerson));
+    this.#store.putSession({ id: await hashSecret(secret), name: crypto.randomUUID(), createdAtMs, sealed, owners });
     await this.#planSweep();
+  }
+
+  /** This shard's sessions of these people. */
+  async list(people: readonly Person[]): Promise<readonly SessionNote[]> {
+    return this.#store.sessionsOf(await hashPeople(people));
+  }
+
+  /** Ends a session by its name, if it is one of these people's and of this shard; whether it was. */
+  async endNamed(name: string, people: readonly Person[]): Promise<boolean> {
+    return this.#store.endSession(name, await hashPeople(people));
   }
 
   /** The session of this secret, its ID tokens renewed where they have ended; those that cannot be are gone from it. */
@@ -77,7 +90,7 @@ export class Sessions extends DurableObject<Env> {
     if (stored === undefined) return undefined;
     const signIns = await this.#open<readonly SignIn[]>(stored.sealed, ownerOf(secret, "session"));
     if (signIns === undefined) return undefined;
-    return { signIns, createdAtMs: stored.createdAtMs, endsAtMs: stored.createdAtMs + sessionLimits.absoluteMs };
+    return { name: stored.name, signIns, createdAtMs: stored.createdAtMs, endsAtMs: stored.createdAtMs + sessionLimits.absoluteMs };
   }
 
   async #renew(id: string, secret: string, session: Session): Promise<void> {
@@ -123,6 +136,11 @@ async function openRing(env: Env): Promise<KeyRing> {
 
 function ownerOf(secret: string, purpose: Owner["purpose"]): Owner {
   return { secret, purpose };
+}
+
+/** People are found by hashes, so that the storage does not list them; who knows a person's name can still look for it. */
+async function hashPeople(people: readonly Person[]): Promise<readonly string[]> {
+  return Promise.all(people.map(({ issuer, subject }) => hashSecret(JSON.stringify([issuer, subject]))));
 }
 
 function isEnding(signIn: SignIn, nowMs: number): boolean {

@@ -29,12 +29,32 @@ export interface SignIn {
   readonly signedInAtMs: number;
 }
 
+/** Somebody, as an issuer names them. */
+export interface Person {
+  readonly issuer: string;
+  readonly subject: string;
+}
+
 /** A session as its pages see it. */
 export interface Session {
+  /** Names the session and opens nothing. */
+  readonly name: string;
   readonly signIns: readonly SignIn[];
   readonly createdAtMs: number;
   /** When it ends however much it is used. */
   readonly endsAtMs: number;
+}
+
+export function toPerson({ login, subject }: SignIn): Person {
+  return { issuer: login.issuer, subject };
+}
+
+/** The people that a session is signed in as, each once. */
+export function peopleOf(session: Pick<Session, "signIns">): readonly Person[] {
+  const people = session.signIns.map(toPerson);
+  return people.filter(
+    (person, index) => people.findIndex(({ issuer, subject }) => issuer === person.issuer && subject === person.subject) === index,
+  );
 }
 
 /** Whether two logins are the same client of the same issuer. */
