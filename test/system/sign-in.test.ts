@@ -20,6 +20,24 @@ describe("a person with a browser", () => {
     expect(page.text).toContain("oidc:alice");
   });
 
+  test("leaves lines in the log: who signed in, who did not and why, who signed out", async () => {
+    const { browser, page } = await system.signIn("grace");
+    const { action, fields } = formOf(page, /sign-out/);
+    await browser.visit(action, { form: fields });
+    const callback = nextOf(await browser.follow(await system.begin(browser), "grace", (next) => next.searchParams.has("code")));
+    callback?.searchParams.set("code", "made-up");
+    await browser.visit(callback ?? "");
+    const events = system.gateway.lines.filter((line) => line.includes(system.issuer.url)).map((line): unknown => JSON.parse(line));
+    const grace = { issuer: system.issuer.url, subject: "grace" };
+    expect(events).toContainEqual({ event: "signed-in", ...grace, client: "cluster-one", address: "" });
+    expect(events).toContainEqual({ event: "signed-out", people: [grace] });
+    expect(events).toContainEqual({
+      event: "sign-in-failed",
+      issuer: system.issuer.url,
+      message: expect.stringContaining("invalid_grant"),
+    });
+  });
+
   test("comes back to the page that was asked for", async () => {
     const browser = newBrowser();
     const asked = await browser.visit(`${system.gateway.url}/session`);

@@ -108,7 +108,8 @@ export function signedOutPage(links: readonly { readonly issuer: string; readonl
           </div>`;
   const body = markup`<h1>Signed out</h1>
     <p class="lead">
-      The session at this gateway has ended. kubectl's own tokens are not touched: <code>sallyport logout</code> ends those.
+      The session at this gateway has ended. What kubectl has is not touched: <code>sallyport logout</code> ends its sign-in, and a kubeconfig that
+      you downloaded works until it ends or is revoked.
     </p>
     <div class="card">
       ${elsewhere}

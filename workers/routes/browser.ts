@@ -148,6 +148,7 @@ async function signOut(request: Request, gateway: Gateway): Promise<Response> {
   await readForm(request, gateway.env.GATEWAY_URL, secret);
   const ended = secret === undefined ? undefined : await (await sessionsOf(gateway.env, secret)).end(secret);
   const cookies = [clearCookie("session"), clearCookie("start")];
+  if (ended !== undefined) console.log(JSON.stringify({ event: "signed-out", people: peopleOf(ended) }));
   const logins = (ended?.signIns ?? []).map(({ login }) => login);
   const ends = await Promise.all(
     listIssuers(logins).map(async (issuer) => {

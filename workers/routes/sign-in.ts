@@ -1,8 +1,9 @@
 /** Signing in with a browser: the choice, the way to the issuer, and the way back. */
-import { GatewayError } from "#core/errors.ts";
+import { GatewayError, toGatewayError } from "#core/errors.ts";
 import { parseClusterName } from "#core/brand.ts";
 import type { LoginConfiguration } from "#core/gateway-api.ts";
 import { parseAdminLogin } from "#workers/auth/admin-door.ts";
+import { clientAddress } from "#workers/gateway.ts";
 import type { Gateway } from "#workers/gateway.ts";
 import { registryOf } from "#workers/hub/stubs.ts";
 import { pageResponse, redirect } from "#workers/pages/page.ts";
@@ -15,7 +16,7 @@ import { OidcClient } from "#workers/session/oidc-client.ts";
 import type { BeginOptions } from "#workers/session/oidc-client.ts";
 import { parseReturnPath } from "#workers/session/return-path.ts";
 import { createSecret, formToken, isSecret } from "#workers/session/secret.ts";
-import { withSignIn } from "#workers/session/sign-in.ts";
+import { toPerson, withSignIn } from "#workers/session/sign-in.ts";
 import type { SignIn, SignInStart } from "#workers/session/sign-in.ts";
 import { sessionsOf } from "#workers/session/stub.ts";
 import { readForm } from "./browser-request.ts";
@@ -114,6 +115,7 @@ async function redeem(gateway: Gateway, start: SignInStart, state: string, url: 
     return await oidcClientOf(gateway).finish(start, state, url);
   } catch (thrown) {
     if (start.isSilent) return undefined;
+    note({ event: "sign-in-failed", issuer: start.login.issuer, message: toGatewayError(thrown).message });
     throw thrown;
   }
 }
@@ -126,5 +128,11 @@ async function openSession(request: Request, gateway: Gateway, signIn: SignIn, i
   const secret = createSecret();
   const createdAtMs = old !== undefined && signIns.length > 1 ? old.createdAtMs : signIn.signedInAtMs;
   await (await sessionsOf(gateway.env, secret)).create(secret, signIns, createdAtMs);
+  note({ event: "signed-in", ...toPerson(signIn), client: signIn.login.clientId, address: clientAddress(gateway.env, request.headers) });
   return setCookie("session", secret, createdAtMs + sessionLimits.absoluteMs - signIn.signedInAtMs);
+}
+
+/** A line in the gateway's log: who came, and who did not, and why. */
+function note(line: Readonly<Record<string, string>>): void {
+  console.log(JSON.stringify(line));
 }
