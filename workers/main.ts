@@ -27,6 +27,7 @@ import { issuerUrlOf } from "./issuer/issued-token.ts";
 import { RevocationBook } from "./issuer/revocation-book.ts";
 import { issuerDocument } from "./routes/issuer.ts";
 import { handleKube } from "./routes/kube.ts";
+import { peopleRoutes } from "./routes/people.ts";
 import { handleTunnel } from "./routes/tunnel.ts";
 
 export { ClusterHub } from "./hub/hub.ts";
@@ -40,6 +41,7 @@ const app = new Hono<{ readonly Bindings: { gateway: Gateway } }>()
   .get("/tunnel/:cluster", (context) => handleTunnel(context.req.raw, context.env.gateway.env))
   .get("/issuer/*", (context) => issuerDocument(context.env.gateway.env, context.req.path))
   .route("/gateway/v1", clusterRoutes)
+  .route("/gateway/v1", peopleRoutes)
   .notFound((context) => failureResponse(new GatewayError("NOT_FOUND", lostMessage(context.req.path))))
   .onError((error) => tell(error));
 

@@ -114,13 +114,18 @@ export async function registerTrustingCluster(system: SignInSystem, name: string
     name,
     users: { url: issuer.url, keySet, token: () => Promise.reject(new Error("the issuer signs by itself")) },
     login: { issuer: issuer.url, clientId: `cluster-${name}`, scopes: ["openid"] },
-    configuration: (url, audience) => `${authenticationConfiguration(url, audience, "oidc:")}- issuer:
+    configuration: (url, audience) => trustingConfiguration(system, name, url, audience),
+  });
+}
+
+/** People of an issuer, and the gateway's own tokens for the cluster's own audience. */
+export function trustingConfiguration({ gateway, authority }: SignInSystem, name: string, url: string, audience: string): string {
+  return `${authenticationConfiguration(url, audience, "oidc:")}- issuer:
     url: ${gateway.url}/issuer
     audiences: ["${name}.gateway"]
     certificateAuthority: ${JSON.stringify(authority.certificate)}
   claimMappings:
     username: { claim: sub, prefix: "" }
     groups: { claim: groups, prefix: "" }
-`,
-  });
+`;
 }

@@ -10,7 +10,7 @@ import { openSocket } from "#test/support/client-socket.ts";
 import { RawConnection } from "#test/support/raw-connection.ts";
 import { acceptWebSocket, startScriptedApiserver } from "#test/support/scripted-apiserver.ts";
 import type { ScriptedApiserver } from "#test/support/scripted-apiserver.ts";
-import { registerOidcCluster, registerTrustingCluster, startSignInSystem } from "#test/support/sign-in-system.ts";
+import { registerOidcCluster, registerTrustingCluster, startSignInSystem, trustingConfiguration } from "#test/support/sign-in-system.ts";
 import type { SignInSystem } from "#test/support/sign-in-system.ts";
 import { ask, authenticationConfiguration } from "#test/support/system.ts";
 import type { AgentFixture } from "#test/support/system.ts";
@@ -32,6 +32,10 @@ beforeAll(async () => {
     agents.push(await cluster.startAgent({ kubeconfig }));
   }
   await registerOidcCluster(system.gateway, system.issuer, "plain");
+  await system.gateway.register({
+    name: "foreign",
+    configuration: (url, audience) => trustingConfiguration(system, "foreign", url, audience),
+  });
 });
 beforeEach(() => apiserver.reset());
 afterAll(async () => {
@@ -180,7 +184,7 @@ describe("nobody gets one", () => {
 
   test("for a cluster that is not theirs, known or not", async () => {
     const { browser } = await system.signIn("alice");
-    for (const name of ["nine", "ONE", "../one", ""]) expect((await press(browser, name)).status).toBe(403);
+    for (const name of ["foreign", "nine", "ONE", "../one", ""]) expect((await press(browser, name)).status).toBe(403);
   });
 });
 
@@ -231,6 +235,56 @@ describe("a revoked token", () => {
     fields.set("id", decodeJwt(token).jti ?? "");
     expect((await mallory.browser.visit(action, { form: fields })).status).toBe(404);
     expect((await ask(system.gateway, `/k/one${pods}`, { token })).status).toBe(200);
+  });
+});
+
+describe("an admin", () => {
+  const asAdmin = async (path: string, options: { readonly method?: string; readonly body?: string } = {}) => {
+    const token = await system.gateway.admin.token({ sub: "root", aud: "sallyport-admin", groups: ["admins"] });
+    return ask(system.gateway, `/gateway/v1${path}`, { ...options, token });
+  };
+
+  test("sees whose kubeconfigs work, and revokes one", async () => {
+    const { token } = await download("heidi");
+    const id = decodeJwt(token).jti ?? "";
+    const list = await asAdmin("/kubeconfigs");
+    expect(JSON.parse(list.body).kubeconfigs).toContainEqual({
+      ...{ id, cluster: "one", username: "oidc:heidi", issuer: system.issuer.url, subject: "heidi" },
+      ...{ issuedAt: expect.stringMatching(/Z$/), expiresAt: expect.stringMatching(/Z$/) },
+    });
+    expect(list.body).not.toContain(token);
+    expect((await asAdmin(`/kubeconfigs/${id}`, { method: "DELETE" })).status).toBe(204);
+    expect((await ask(system.gateway, `/k/one${pods}`, { token })).status).toBe(401);
+    expect((await asAdmin(`/kubeconfigs/${id}`, { method: "DELETE" })).status).toBe(404);
+  });
+
+  test("ends all that one person holds, and nobody else's", async () => {
+    const [ivan, judy] = [await download("ivan"), await download("judy")];
+    const body = JSON.stringify({ issuer: system.issuer.url, subject: "ivan" });
+    expect(JSON.parse((await asAdmin("/people/end", { method: "POST", body })).body)).toEqual({ kubeconfigs: 1, sessions: 1 });
+    const statuses = async ({ token, browser }: Downloaded) => [
+      (await ask(system.gateway, `/k/one${pods}`, { token })).status,
+      (await browser.visit(`${system.gateway.url}/session`)).status,
+    ];
+    expect(await statuses(ivan)).toEqual([401, 303]);
+    expect(await statuses(judy)).toEqual([200, 200]);
+  });
+
+  test("is the only one who may", async () => {
+    const { token } = await download("mallory");
+    const id = decodeJwt((await download("alice")).token).jti ?? "";
+    const other = await system.gateway.admin.token({ sub: "eve", aud: "sallyport-admin", groups: [] });
+    for (const credential of [undefined, token, other]) {
+      const options = credential === undefined ? {} : { token: credential };
+      const body = JSON.stringify({ issuer: system.issuer.url, subject: "alice" });
+      expect([401, 403]).toContain((await ask(system.gateway, "/gateway/v1/kubeconfigs", options)).status);
+      expect([401, 403]).toContain((await ask(system.gateway, `/gateway/v1/kubeconfigs/${id}`, { ...options, method: "DELETE" })).status);
+      expect([401, 403]).toContain((await ask(system.gateway, "/gateway/v1/people/end", { ...options, method: "POST", body })).status);
+    }
+  });
+
+  test.each(["x", "[]", "{}", '{"issuer":"https://login.example"}'])("is told what is wrong with %s", async (body) => {
+    expect((await asAdmin("/people/end", { method: "POST", body })).status).toBe(400);
   });
 });
 

@@ -20,6 +20,11 @@ export interface TokenRequest {
   readonly groups: readonly string[];
 }
 
+/** A token that was given out, with whom it was given to. */
+export interface OwnedToken extends IssuedToken {
+  readonly owner: TokenOwner;
+}
+
 /** A token that was given out. */
 export interface IssuedToken {
   /** The claim `jti`. */
@@ -39,6 +44,8 @@ export interface TokenIssuerStub {
   list(owners: readonly TokenOwner[]): Promise<readonly IssuedToken[]>;
   revoke(id: string, owners: readonly TokenOwner[]): Promise<string | undefined>;
   revoked(cluster: string): Promise<readonly string[]>;
+  ownerOf(id: string): Promise<TokenOwner | undefined>;
+  listAll(): Promise<readonly OwnedToken[]>;
 }
 
 export function tokenIssuerOf(env: Env): TokenIssuerStub {

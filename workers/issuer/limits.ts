@@ -12,6 +12,8 @@ export const issuerLimits = {
   retiredMs: 9 * hourMs,
   /** Live tokens of one person for one cluster: a few machines' worth. */
   maxLiveTokens: 20,
+  /** Tokens in an admin's list; the newest ones. */
+  maxListed: 1_000,
   /** How old this isolate's knowledge of revoked tokens may be when it is used. */
   knownMs: 1_000,
   /** How often a stream asks whether its token was revoked. */

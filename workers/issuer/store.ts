@@ -1,6 +1,6 @@
 /** The tables of the issuer: its keys, sealed, and the tokens that it gave out, without the tokens. */
 import type { PublicKeySet } from "#core/gateway-api.ts";
-import type { IssuedToken, TokenOwner, TokenRequest } from "./issued-token.ts";
+import type { IssuedToken, OwnedToken, TokenOwner, TokenRequest } from "./issued-token.ts";
 import type { DatedKey } from "./key-schedule.ts";
 import { issuerLimits } from "./limits.ts";
 
@@ -18,6 +18,8 @@ type TokenRow = {
   readonly issued_at: number;
   readonly expires_at: number;
 };
+
+type OwnedRow = TokenRow & { readonly issuer: string; readonly subject: string };
 
 export class IssuerStore {
   readonly #sql: SqlStorage;
@@ -80,13 +82,22 @@ export class IssuerStore {
         ...[owner.issuer, owner.subject, this.#clock()],
       )
       .toArray();
-    return rows.map((row) => ({
-      id: row.id,
-      cluster: row.cluster,
-      username: row.username,
-      issuedAtMs: row.issued_at,
-      expiresAtMs: row.expires_at,
-    }));
+    return rows.map(toIssued);
+  }
+
+  /** The newest live tokens of all people, so many at most. */
+  allTokens(): readonly OwnedToken[] {
+    const rows = this.#sql
+      .exec<OwnedRow>(
+        "SELECT * FROM token WHERE is_revoked = 0 AND expires_at > ? ORDER BY issued_at DESC, rowid DESC LIMIT ?",
+        ...[this.#clock(), issuerLimits.maxListed],
+      )
+      .toArray();
+    return rows.map((row) => ({ ...toIssued(row), owner: { issuer: row.issuer, subject: row.subject } }));
+  }
+
+  ownerOf(id: string): TokenOwner | undefined {
+    return this.#sql.exec<{ issuer: string; subject: string }>("SELECT issuer, subject FROM token WHERE id = ?", id).toArray()[0];
   }
 
   /** Revokes a token of this owner; its cluster, or undefined when there is no such token. */
@@ -106,4 +117,9 @@ export class IssuerStore {
       .toArray()
       .map(({ id }) => id);
   }
+}
+
+function toIssued(row: TokenRow): IssuedToken {
+  const { id, cluster, username } = row;
+  return { id, cluster, username, issuedAtMs: row.issued_at, expiresAtMs: row.expires_at };
 }

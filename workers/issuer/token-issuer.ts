@@ -10,7 +10,7 @@ import { GatewayError } from "#core/errors.ts";
 import type { PublicKeySet } from "#core/gateway-api.ts";
 import { parseKeyRing } from "#workers/key-ring.ts";
 import type { KeyRing, Owner } from "#workers/key-ring.ts";
-import type { Issuance, IssuedToken, TokenOwner, TokenRequest } from "./issued-token.ts";
+import type { Issuance, IssuedToken, OwnedToken, TokenOwner, TokenRequest } from "./issued-token.ts";
 import { planKeys } from "./key-schedule.ts";
 import { IssuerStore } from "./store.ts";
 import type { StoredKey } from "./store.ts";
@@ -56,6 +56,16 @@ export class TokenIssuer extends DurableObject<Env> {
   /** Revokes a token of one of these owners; its cluster, or undefined when there is no such token. */
   revoke(id: string, owners: readonly TokenOwner[]): string | undefined {
     return owners.map((owner) => this.#store.revoke(id, owner)).find((cluster) => cluster !== undefined);
+  }
+
+  /** Whose a token is. */
+  ownerOf(id: string): TokenOwner | undefined {
+    return this.#store.ownerOf(id);
+  }
+
+  /** All live tokens, the newest first: for admins. */
+  listAll(): readonly OwnedToken[] {
+    return this.#store.allTokens();
   }
 
   revoked(cluster: string): readonly string[] {

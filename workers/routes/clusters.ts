@@ -12,6 +12,7 @@ import { clusterUrl } from "#workers/gateway.ts";
 import type { Gateway } from "#workers/gateway.ts";
 import type { ClusterRecord } from "#workers/hub/registry.ts";
 import { hubOf, registryOf } from "#workers/hub/stubs.ts";
+import { readJson } from "./json-body.ts";
 import { revocationOf } from "./revocation.ts";
 import { unkept } from "./failure.ts";
 
@@ -39,7 +40,7 @@ export const clusterRoutes = new Hono<{ readonly Bindings: { gateway: Gateway } 
   .post("/clusters", async (context) => {
     const gateway = context.env.gateway;
     await gateway.admins.admit(context.req.raw.headers);
-    const record = readRegistration(await readJson(context.req.raw));
+    const record = readRegistration(await readJson(context.req.raw, maxRegistrationBytes));
     const added = await registryOf(gateway.env).add(record);
     const { name } = record.registration;
     if (added.type === "exists") throw new GatewayError("CLUSTER_EXISTS", `a cluster ${name} is registered already`);
@@ -75,18 +76,6 @@ export const clusterRoutes = new Hono<{ readonly Bindings: { gateway: Gateway } 
     await hubOf(gateway.env, name).forget();
     return context.body(null, 204);
   });
-
-async function readJson(request: Request): Promise<unknown> {
-  if (Number(request.headers.get("content-length") ?? 0) > maxRegistrationBytes)
-    throw new GatewayError("TOO_LARGE", "the registration is too large");
-  const text = await request.text();
-  if (text.length > maxRegistrationBytes) throw new GatewayError("TOO_LARGE", "the registration is too large");
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new GatewayError("REQUEST_INVALID", "the registration is not JSON", { cause });
-  }
-}
 
 function readRegistration(input: unknown): ClusterRecord {
   const parsed = parseClusterRegistration(input);
