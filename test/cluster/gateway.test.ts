@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe } from "vitest";
 
 import { apiserverProxyTests } from "./clients/apiserver-proxy.ts";
 import { browserKubeconfigTests } from "./clients/browser-kubeconfig.ts";
+import { forwardTests } from "./clients/forward.ts";
 import { helmTests } from "./clients/helm.ts";
 import { identityTests } from "./clients/identity.ts";
 import { programTests } from "./clients/programs.ts";
@@ -44,6 +45,7 @@ describe("helm", { timeout }, () => helmTests(system));
 describe("programs", { timeout }, () => programTests(system));
 describe("transparency", { timeout }, () => transparencyTests(system));
 describe("apiserver proxy", { timeout }, () => apiserverProxyTests(system));
+describe("forward", { timeout: continuityMs }, () => forwardTests(system));
 describe("identity", { timeout }, () => identityTests(system));
 describe("kubeconfig from the browser", { timeout }, () => browserKubeconfigTests(system));
 describe("two clusters", { timeout }, () => twoClusterTests(system));
