@@ -9,6 +9,7 @@ import { batchBytes, bulkWindowBytes } from "#core/tunnel/limits.ts";
 import { StreamEnd } from "#core/tunnel/stream.ts";
 import type { StreamEvent } from "#core/tunnel/stream.ts";
 import { linkStream } from "#core/tunnel/switchboard.ts";
+import type { WindowPool } from "#core/tunnel/window-pool.ts";
 import type { Content, UserStream } from "./user-stream.ts";
 
 /** Bytes that may wait in the client's socket before the agent gets no more credit, and datagrams are dropped. */
@@ -22,6 +23,8 @@ const bytes = { messageEnd: false, text: false };
 export interface ForwardSocketOptions {
   readonly stream: UserStream;
   readonly socket: WebSocket;
+  /** Bounds what the uploads of this isolate's forwards hold, together with its answers. */
+  readonly windows: WindowPool;
   readonly onExtend: (expiresAtMs: number) => void;
   readonly onEnd: (outcome: "completed" | "cancelled" | "failed", detail: string) => void;
 }
@@ -29,7 +32,7 @@ export interface ForwardSocketOptions {
 /** Joins them until both directions have ended, or one side ends both. The socket must have been accepted with `binaryType` "arraybuffer". */
 export class ForwardSocket {
   readonly #options: ForwardSocketOptions;
-  readonly #end = new StreamEnd({ id: linkStream });
+  readonly #end: StreamEnd;
   #over = false;
   #isRepaying = false;
   /** What the agent is owed for data that the client's socket has not taken yet. */
@@ -41,7 +44,8 @@ export class ForwardSocket {
 
   constructor(options: ForwardSocketOptions) {
     this.#options = options;
-    const { socket, stream } = options;
+    const { socket, stream, windows } = options;
+    this.#end = new StreamEnd({ id: linkStream, pool: windows });
     socket.addEventListener("message", (event) => this.#fromClient(event.data));
     socket.addEventListener("close", () => this.abandon());
     socket.addEventListener("error", () => this.abandon());

@@ -29,6 +29,7 @@ export async function answerForward(call: KubeCall): Promise<Response> {
   const socket = new ForwardSocket({
     stream: user,
     socket: server,
+    windows: gateway.windows,
     onExtend: (expiresAtMs) => expiry.extend(expiresAtMs),
     onEnd: (outcome, detail) => {
       expiry.stop();
