@@ -61,7 +61,7 @@ const budgets: readonly Budget[] = [
     bundle: gateway,
     entry: "main.js",
     // Cloudflare takes 10 MiB; what this keeps short is the start, which a cold request waits for. CEL and YAML are half of it.
-    maxGzipBytes: 224 * kibibyte,
+    maxGzipBytes: 240 * kibibyte,
     forbiddenPackages: ["@kubernetes/client-node", "undici", "ws", "wrangler", "@stricli/core", "hono/jwt", "node:"],
     forbiddenWords: ["KUBERNETES_SERVICE_HOST"],
   },
