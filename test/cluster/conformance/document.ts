@@ -38,7 +38,8 @@ export function renderDocument({ runs, leftOut }: Results, required: readonly Re
 
 const introduction = [
   "Kubernetes' end-to-end tests of its network, unchanged, on a cluster whose nodes have Sallyport's service proxy (the shipped DaemonSet) and no",
-  "kube-proxy; and the same with kube-proxy (nftables mode), with the same configuration file.",
+  "kube-proxy. Nodes, pods and Services have IPv4 and IPv6 addresses; each node is in a zone of its own. kube-proxy (nftables mode) can take its",
+  "place, with the same configuration.",
   "",
   "```sh",
   "test/cluster/build/build.sh && test/cluster/build/build-e2e.sh     # once",
