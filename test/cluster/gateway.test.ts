@@ -15,6 +15,7 @@ import { rightsTests } from "./continuity/rights.ts";
 import { type GatewaySystem, startGatewaySystem } from "./fixture/system.ts";
 import { everydayTests } from "./kubectl/everyday.ts";
 import { portForwardTests } from "./kubectl/port-forward.ts";
+import { proxiedTests } from "./kubectl/proxied.ts";
 import { streamTests } from "./kubectl/streams.ts";
 
 /** Starting and stopping takes most of a minute; other work on the machine may double it. */
@@ -41,6 +42,7 @@ afterAll(async () => {
 describe("every day", { timeout }, () => everydayTests(system));
 describe("streams", { timeout }, () => streamTests(system));
 describe("port-forward", { timeout }, () => portForwardTests(system));
+describe("through sallyport proxy", { timeout }, () => proxiedTests(system));
 describe("helm", { timeout }, () => helmTests(system));
 describe("programs", { timeout }, () => programTests(system));
 describe("transparency", { timeout }, () => transparencyTests(system));

