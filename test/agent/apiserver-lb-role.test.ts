@@ -165,6 +165,14 @@ describe("the role", () => {
     expect((await ask(lb.port)).body).toContain("found");
   });
 
+  it("has the server that it began with once, where that is among those found", async () => {
+    const [first, found] = [await startApiserver("first"), await startApiserver("found")];
+    first.answer = slices(found.url, first.url);
+    const lb = await start(first.url);
+    const told = await lb.logged('"event":"apiservers"', found.url);
+    expect(told.split(first.url)).toHaveLength(2);
+  });
+
   it("follows a file of addresses, keeps open connections, and keeps the old list when the file is wrong", async () => {
     const [a, b] = [await startApiserver("a"), await startApiserver("b")];
     const file = join(folder, "servers");

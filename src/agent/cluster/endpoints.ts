@@ -92,7 +92,8 @@ export class ApiserverDiscovery {
     if (urls.length === 0 || found === this.#known) return;
     this.#known = found;
     const servers = urls.map((url) => ({ url, ca: undefined, serverName: inClusterServerName }));
-    this.#options.onChange([...servers, { ...this.#options.service, lastResort: true }]);
+    const { service, onChange } = this.#options;
+    onChange(urls.includes(service.url) ? servers : [...servers, { ...service, lastResort: true }]);
   }
 
   #noteRefusal(answer: ApiAnswer): void {
