@@ -134,9 +134,10 @@ describe("standard input and output", () => {
 
   test("a connection that breaks is a failure", async () => {
     target.removeAllListeners("connection");
-    target.on("connection", (socket: Socket) => socket.resetAndDestroy());
+    target.on("connection", (socket: Socket) => socket.on("data", () => socket.resetAndDestroy()));
     const [input, output] = [new PassThrough(), new PassThrough()];
     const command = startCommand(["forward", "--kubeconfig", kubeconfig, "--stdio", "a", String(targetPort)], { input, output });
+    input.write("x");
     expect([await command.ended, command.stderr()]).toEqual([6, expect.stringContaining("the target broke the connection")]);
   });
 });

@@ -120,6 +120,23 @@ describe("TCP", () => {
     expect(count).toBe(64 << 20);
   });
 
+  test("an upload goes on to its last byte behind the end of the target's direction", async () => {
+    const connection = await (await client()).open(toPod(port), never);
+    const heard = hear(connection);
+    const target = await accepted; // paused: nobody reads
+    target.end("enough");
+    await heard.ended;
+    const upload = randomBytes(12 << 20);
+    connection.write(upload);
+    connection.end();
+    const other = forwardGateway(system.gateway, await system.cluster.token("alice"));
+    expect(await other.describe(toPod(port))).toContain("pods/web/a"); // time for what could be lost
+    const received: Buffer[] = [];
+    target.on("data", (chunk: Buffer) => received.push(chunk));
+    await once(target, "end");
+    expect(Buffer.concat(received).equals(upload)).toBe(true);
+  });
+
   test("ends when the credential does, with that reason", async () => {
     const connection = await (await client("bob", 3)).open(toPod(port), never);
     const heard = hear(connection);
@@ -239,6 +256,10 @@ describe("a refusal is a Status, and nothing is dialled", () => {
       protocols: ["forward.sallyport.v1"],
     });
     expect(refused.status).toBe(403);
+    expect(JSON.parse(await system.agent.waitFor(/ResponseComplete.*oidc:mallory/))).toMatchObject({
+      responseStatus: { code: 403 },
+      annotations: { "sallyport.dev/decision": "refused", "sallyport.dev/close-reason": "POLICY_DENIED" },
+    });
     expect(JSON.parse(refused.body)).toMatchObject({
       kind: "Status",
       reason: "Forbidden",

@@ -55,7 +55,8 @@ export class ForwardSocket {
 
   /** The client's connection broke, or ended without a word. */
   abandon(): void {
-    if (this.#over) return;
+    // Behind both ends it has nothing more to say, and what it said last may still be on its way.
+    if (this.#over || this.#end.isClosed) return;
     this.#options.stream.cancel();
     this.#finish("cancelled", "the client has gone");
   }
@@ -102,7 +103,7 @@ export class ForwardSocket {
     }
   }
 
-  /** A client that reads what is given back for its upload goes on; that is when the agent's credit has let all of it through. */
+  /** Gives the client credit for more when the agent's credit has let all of its upload through. */
   async #repay(): Promise<void> {
     if (this.#isRepaying) return;
     this.#isRepaying = true;
@@ -110,7 +111,9 @@ export class ForwardSocket {
     this.#isRepaying = false;
     const cost = this.#owedUp;
     this.#owedUp = 0;
-    if (!this.#over) this.#grant(cost);
+    if (this.#over) return;
+    this.#grant(cost);
+    this.#flush();
   }
 
   #grant(cost: number): void {
@@ -143,7 +146,9 @@ export class ForwardSocket {
     if (this.#over) return;
     for (let frames = this.#sendable(); frames.length > 0; frames = this.#sendable()) this.#send(frames);
     this.#settleDown();
-    if (this.#end.isClosed) this.#finish("completed", this.#droppedText());
+    if (!this.#end.isClosed) return;
+    if (this.#options.stream.queuedCost === 0) this.#finish("completed", this.#droppedText());
+    else void this.#repay();
   }
 
   #sendable(): readonly Frame[] {

@@ -2,7 +2,7 @@
  * A forward: a connection that the agent makes itself for a user whom it has verified, and that carries bytes or datagrams. A request
  * without an upgrade is told what would be dialled, after the very same checks.
  */
-import { GatewayError } from "#core/errors.ts";
+import { errorTable, GatewayError, toGatewayError } from "#core/errors.ts";
 import { forwardTargetHeader } from "#core/kube/forward-target.ts";
 import type { ForwardTarget } from "#core/kube/forward-target.ts";
 import type { ResetCode } from "#core/tunnel/frame.ts";
@@ -40,7 +40,7 @@ export async function describeTarget(
   { admitted, target, user }: AdmittedForward,
   stream: TunnelStream,
 ): Promise<void> {
-  const { text, address, port } = await options.dialer.describe(target, user);
+  const { text, address, port } = await recorded(admitted, () => options.dialer.describe(target, user));
   const body = new TextEncoder().encode(JSON.stringify({ target: text, address, port, protocol: target.protocol }));
   stream.listen({ onData: (_p, _k, consumed) => consumed(), onEnd: ignore, onReset: ignore, onDrain: ignore });
   stream.sendHead({ status: 200, headers: [["Content-Type", "application/json"]], timing: { verifyMs: admitted.verifyMs, upstreamMs: 0 } });
@@ -60,7 +60,7 @@ export async function forwardTarget(options: HandlerOptions, forward: AdmittedFo
     onReset: () => abort.abort(new GatewayError("CANCELLED", "the user has gone")),
     onDrain: ignore,
   });
-  const opened = await open(options, forward, stream, abort.signal);
+  const opened = await recorded(admitted, () => open(options, forward, stream, abort.signal));
   const annotations = annotationsOf(target, opened.chosen.text);
   let leave: () => void = ignore;
   const bridge = opened.bridge((reason, more = {}) => {
@@ -86,6 +86,19 @@ export async function forwardTarget(options: HandlerOptions, forward: AdmittedFo
   });
   stream.grant(firstCreditBytes);
   bridge.start();
+}
+
+/** A forward that the cluster or the dialer does not let through is refused, although its request was let in. */
+async function recorded<Value>({ record }: AdmittedRequest, work: () => Promise<Value>): Promise<Value> {
+  try {
+    return await work();
+  } catch (thrown) {
+    const { code } = toGatewayError(thrown);
+    const isRefused = code === "POLICY_DENIED" || code === "TARGET_REFUSED";
+    const end = { status: errorTable[code].status, reason: code, bytesIn: 0, bytesOut: 0 };
+    if (isRefused) record.end({ ...end, annotations: { decision: "refused" } });
+    throw thrown;
+  }
 }
 
 interface Opened {

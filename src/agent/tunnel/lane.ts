@@ -179,7 +179,10 @@ export class Lane {
   }
 
   #receive(message: Buffer): void {
-    for (const event of this.#multiplexer.receive(message)) this.#on(event);
+    const events = this.#multiplexer.receive(message);
+    for (const event of events) this.#on(event);
+    // Behind all of the message: a stream whose end stands in it is closed by now, and what stands before its end must still be handed over.
+    for (const event of events) if (event.type === "stream" && event.stream.isClosed) this.#release(event.stream);
     this.#schedule();
   }
 
@@ -201,7 +204,6 @@ export class Lane {
         return;
       case "stream":
         this.#streams.get(event.stream)?.dispatch(event.event);
-        if (event.stream.isClosed) this.#release(event.stream);
         return;
       case "violation":
         this.#refusal = event.reason;

@@ -140,7 +140,8 @@ export class ForwardConnection {
       this.#send(frames);
     }
     this.#listener?.onDrain();
-    if (this.#end.isClosed) this.#close();
+    // The gateway closes the socket: behind our end, the last of an upload may still be on its way to the cluster.
+    if (this.#end.isClosed) this.#isOver = true;
   };
 
   #sendable(): readonly Frame[] {

@@ -6,7 +6,9 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { get } from "node:http";
 import { request as tlsRequest } from "node:https";
+import { connect } from "node:net";
 import path from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { namespace, toolbox, toolImage } from "#test/cluster/fixture/names.ts";
 import { ann, lee, mia, type Person } from "#test/cluster/fixture/people.ts";
@@ -88,6 +90,21 @@ export function forwardTests(system: () => GatewaySystem): void {
     await forward.stop();
   });
 
+  test("speed, beside kubectl port-forward to the same pod, and what datagrams meet (printed)", async () => {
+    const ours = await start(lee, ["pod/source", ":9000", ":9000/udp"]);
+    const udpLine = await ours.forward.waitFor((text) => text.includes("9000/udp"));
+    const kubectl = (await system().kubectl("1.35", { person: lee })).start(["port-forward", "pod/source", ":9000"]);
+    const line = await kubectl.waitFor((text) => text.includes("Forwarding from 127.0.0.1:"));
+    const theirPort = Number(/127\.0\.0\.1:(\d+)/.exec(line)?.[1]);
+    const rates: { readonly ours: number; readonly kubectl: number }[] = [];
+    for (let round = 0; round < speedRounds; round++)
+      rates.push({ ours: await downloadRate(ours.port), kubectl: await downloadRate(theirPort) });
+    const flow = await measureFlow(Number(/127\.0\.0\.1:(\d+)/.exec(udpLine)?.[1]));
+    process.stderr.write(`forward: ${JSON.stringify({ downloadMBps: rates, udp: flow })}\n`);
+    expect(flow.lost).toBeLessThan(flow.sent);
+    await Promise.all([ours.forward.stop(), kubectl.stop()]);
+  });
+
   describe("refuses with a sentence and an exit code", () => {
     test.each([
       [mia, [`pod/${toolbox}`, ":8080"], 5, `cannot create resource "pods/portforward"`],
@@ -158,6 +175,65 @@ function nft(place: string, args: readonly string[], stdin = ""): Promise<string
   return mustRun("ip", ["netns", "exec", place, "nft", ...args], { stdin });
 }
 
+const speedRounds = 3;
+/** What the pod "source" gives to each connection. */
+const downloadBytes = 64 << 20;
+/** A call's worth: 1,200 bytes each 2 ms are 4.8 Mbit/s. */
+const flowDatagrams = 1_000;
+const flowPaceMs = 2;
+
+/** Megabytes a second of one download. */
+async function downloadRate(port: number): Promise<number> {
+  const startedMs = performance.now();
+  let count = 0;
+  for await (const chunk of connect(port, "127.0.0.1") as AsyncIterable<Buffer>) count += chunk.length; // a socket's chunks without an encoding
+  expect(count).toBe(downloadBytes);
+  return Math.round(count / 1e3 / (performance.now() - startedMs));
+}
+
+interface FlowMeasure {
+  readonly sent: number;
+  readonly lost: number;
+  /** Median time there and back. */
+  readonly roundTripMs: number;
+  /** Mean difference between neighbours' round trips (RFC 3550 section 6.4.1, there and back). */
+  readonly jitterMs: number;
+}
+
+/** Sends paced datagrams to an echo; the last ones are waited for until an answer that is asked for behind them has come. */
+async function measureFlow(port: number): Promise<FlowMeasure> {
+  const socket = createSocket("udp4");
+  const sentAtMs: number[] = [];
+  const tripsMs: number[] = [];
+  socket.on("message", (payload) => {
+    const index = payload.readUInt32BE(0);
+    if (index < flowDatagrams) tripsMs.push(performance.now() - (sentAtMs[index] ?? 0));
+    else socket.emit("last");
+  });
+  const send = (index: number): void => {
+    const payload = Buffer.alloc(1_200);
+    payload.writeUInt32BE(index, 0);
+    sentAtMs[index] = performance.now();
+    socket.send(payload, port, "127.0.0.1");
+  };
+  for (let index = 0; index < flowDatagrams; index++) {
+    send(index);
+    await pause(flowPaceMs);
+  }
+  const last = once(socket, "last");
+  send(flowDatagrams);
+  await last;
+  socket.close();
+  const changes = tripsMs.slice(1).map((trip, index) => Math.abs(trip - (tripsMs[index] ?? trip)));
+  const round = (value: number): number => Math.round(value * 100) / 100;
+  return {
+    sent: flowDatagrams,
+    lost: flowDatagrams - tripsMs.length,
+    roundTripMs: round(tripsMs.toSorted((left, right) => left - right)[Math.floor(tripsMs.length / 2)] ?? Number.NaN),
+    jitterMs: round(changes.reduce((sum, change) => sum + change, 0) / changes.length),
+  };
+}
+
 /** A GET on a connection of its own. */
 async function ask(port: number, target: string): Promise<string> {
   const sent = get({ host: "127.0.0.1", port, path: target, agent: false });
@@ -185,9 +261,9 @@ function dnsQuestion(name: string): Buffer {
 async function makeObjects(system: GatewaySystem): Promise<void> {
   const { cluster } = system;
   const address = (await cluster.admin(["-n", namespace, "get", "pod", toolbox, "-o", "jsonpath={.status.podIP}"])).trim();
-  const items = [...dnsObjects(), frontDeployment(), ...hostileObjects(address)];
+  const items = [...dnsObjects(), frontDeployment(), sourcePod(system.image.name), ...hostileObjects(address)];
   await cluster.admin(["apply", "-f", "-"], { stdin: JSON.stringify({ apiVersion: "v1", kind: "List", items }) });
-  await cluster.admin(["-n", namespace, "wait", "--for=condition=Ready", "pod/names", "--timeout=120s"]);
+  await cluster.admin(["-n", namespace, "wait", "--for=condition=Ready", "pod/names", "pod/source", "--timeout=120s"]);
   await cluster.waitForRollout(namespace, "deployment/shop-front");
 }
 
@@ -228,6 +304,30 @@ function dnsObjects(): readonly object[] {
       spec: { selector: { app: "names" }, ports: [{ name: "dns", port: 53, protocol: "UDP" }] },
     },
   ];
+}
+
+/** Gives bytes to each connection, and each datagram back. Node from the agent's image. */
+function sourcePod(image: string): object {
+  const program = `
+    const server = require("node:net").createServer((socket) => {
+      socket.on("error", () => undefined).resume().end(Buffer.alloc(${downloadBytes}));
+    });
+    server.listen(9000, "0.0.0.0");
+    const udp = require("node:dgram").createSocket("udp4");
+    udp.on("message", (payload, from) => udp.send(payload, from.port, from.address)).bind(9000);
+  `;
+  const main = {
+    name: "main",
+    image,
+    command: ["/bin/node", "-e", program],
+    readinessProbe: { tcpSocket: { port: 9000 }, periodSeconds: 1 },
+  };
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: meta("source"),
+    spec: { containers: [main], terminationGracePeriodSeconds: 0 },
+  };
 }
 
 function frontDeployment(): object {
