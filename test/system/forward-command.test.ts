@@ -101,6 +101,19 @@ describe("listening", () => {
     udp.close();
   });
 
+  test("ends at once when it is interrupted while connections are open, and they end at the target", async () => {
+    const accepted = once(target, "connection");
+    const command = start(["a", `:${targetPort}`]);
+    const socket = connect(await portOf(command), "127.0.0.1");
+    socket.on("error", () => undefined); // it is broken off
+    const [far] = await accepted;
+    const closed = new Promise((resolve) => far.on("close", resolve));
+    socket.write("there and back");
+    await once(socket, "data");
+    expect(await command.stop()).toBe(0);
+    await closed;
+  });
+
   test("tells once that a target cannot be reached and once that it works again, and resets what it could not carry", async () => {
     const command = start(["a", `:${targetPort}`]);
     const port = await portOf(command);

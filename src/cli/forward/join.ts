@@ -40,6 +40,13 @@ export function joinBytes({ input, output, breakOff }: LocalSide, connection: Fo
     });
     input.on("error", left);
     output.on("error", left);
+    // Destroyed before its end, as it is when the command is interrupted.
+    input.on("close", () => {
+      if (!input.readableEnded) left();
+    });
+    output.on("close", () => {
+      if (!output.writableFinished) left();
+    });
     connection.listen({
       onData: (payload, consumed) => void output.write(payload, () => consumed()),
       onDatagram: () => undefined,

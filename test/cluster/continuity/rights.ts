@@ -25,6 +25,7 @@ interface Rule {
 }
 
 const impersonator: Role = { kind: "clusterrole", namespace: "", name: "sallyport-agent-impersonator" };
+const forwarder: Role = { kind: "clusterrole", namespace: "", name: "sallyport-agent-forwards" };
 const keyKeeper: Role = { kind: "role", namespace: agentNamespace, name: "sallyport-agent-key" };
 const apiserverReader: Role = { kind: "role", namespace: "default", name: "sallyport-agent-apiservers" };
 
@@ -102,9 +103,29 @@ export function rightsTests(system: () => GatewaySystem): void {
   });
 
   test("without the right to list the apiservers, the agent says so in its log", async () => {
+    // Forwards need it everywhere, which is enough for the apiservers too.
+    const restoreForwards = await takeAway(system(), forwarder, "endpointslices");
     const restore = await takeAway(system(), apiserverReader, "endpointslices");
     try {
       await waitUntil("the agent's log names the right", noticedMs, async () => (await agentLog(system())).includes("endpointslices"));
+    } finally {
+      await restore();
+      await restoreForwards();
+    }
+  });
+
+  test("without the right to read pods, a forward is refused with that reason, and all else works", async () => {
+    const restore = await takeAway(system(), forwarder, "pods");
+    try {
+      const target = `/apis/forward.sallyport.dev/v1/namespaces/${namespace}/pods/${toolbox}/tcp?port=8080`;
+      let said = "";
+      await waitUntil("the forward is refused", noticedMs, async () => {
+        const answer = await system().ask(lee, { path: target });
+        said = answer.text;
+        return answer.status === 503;
+      });
+      expect(said).toContain("the apiserver refused the agent to read pods with 403");
+      expect((await (await system().kubectl("1.35", { person: lee })).run(raw)).code).toBe(0);
     } finally {
       await restore();
     }
