@@ -134,7 +134,11 @@ export class LoadBalancerController {
     const kind = this.#kinds.get(key) ?? "look";
     this.#kinds.delete(key);
     const outcome = await this.#options.reconciler.sync(key, kind);
-    // What failed is done as a whole, and said, the next time.
+    // What failed is done as a whole, and said: a look that failed at once, the whole after some time.
+    if (outcome.type === "failed" && kind === "look") {
+      this.#add(key, "ensure");
+      return { type: "done" } as const;
+    }
     if (outcome.type === "failed" || (outcome.type === "later" && kind === "ensure")) this.#kinds.set(key, "ensure");
     return outcome;
   }

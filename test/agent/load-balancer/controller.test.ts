@@ -200,12 +200,12 @@ describe("nodes", () => {
     const journal = since();
     world.put("nodes", rawNode(3));
     await rest(process);
-    expect(journal()).toEqual(["UpdateLoadBalancerFailed web", "patch status"]);
+    expect(journal()).toEqual(["UpdateLoadBalancerFailed web", "patch status", "EnsuringLoadBalancer web", "SyncLoadBalancerFailed web"]);
     expect(world.condition("web")).toBe("False SyncLoadBalancerFailed quota");
     cloud.fault = () => undefined;
     world.clock.advance(5_500);
     await rest(process);
-    expect([balancer()?.targets, journal().slice(2)]).toEqual([
+    expect([balancer()?.targets, journal().slice(4)]).toEqual([
       "test://1 test://2 test://3",
       ["EnsuringLoadBalancer web", "EnsuredLoadBalancer web", "patch status"],
     ]);
