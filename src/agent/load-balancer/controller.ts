@@ -102,13 +102,14 @@ export class LoadBalancerController {
     if (change.type === "removed") return "ensure";
     const { value, previous } = change;
     const decision = decideService(value, classes);
-    if (decision === "cleanup") return "ensure";
-    if (previous === undefined) return decision === "wanted" ? "ensure" : undefined;
+    if (decision !== (previous === undefined ? "foreign" : decideService(previous, classes))) return "ensure";
+    if (previous === undefined || decision === "foreign") return undefined;
     if (needsEnsure(previous, value, classes)) return "ensure";
     const hasLost = previous.finalizers.some((finalizer) => !value.finalizers.includes(finalizer));
-    if (decision !== "wanted" || (!hasLost && isDeepStrictEqual(previous.status, value.status))) return undefined;
+    if (!hasLost && isDeepStrictEqual(previous.status, value.status)) return undefined;
     // Somebody else wrote the status, or took a finalizer away.
-    return this.#options.reconciler.isAsLeft(change.key, value) ? undefined : "look";
+    if (this.#options.reconciler.isAsLeft(change.key, value)) return undefined;
+    return decision === "wanted" ? "look" : "ensure";
   }
 
   /** An address that is only written into a status was given before; one that goes from it may be another's. */

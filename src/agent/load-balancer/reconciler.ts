@@ -120,7 +120,7 @@ export class Reconciler {
     }
     switch (decideService(service, this.#options.classes)) {
       case "foreign":
-        this.#known.delete(key);
+        if (known !== undefined && this.#known.has(key)) await this.#deleteGone(key, known);
         return done;
       case "cleanup":
         return this.#cleanUp(key, service);
@@ -161,7 +161,7 @@ export class Reconciler {
     return done;
   }
 
-  /** The Service went without us: somebody took our finalizer away. */
+  /** The Service went without us, or is another's now: somebody took our finalizer away. */
   async #deleteGone(key: string, service: LoadBalancerService): Promise<void> {
     const { driver, gate, clusterId } = this.#options;
     this.#tell(service, { type: "Normal", reason: "DeletingLoadBalancer", note: "Deleting load balancer" });

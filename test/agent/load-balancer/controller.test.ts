@@ -244,12 +244,14 @@ describe("a Service that goes", () => {
   });
 
   it("stays while the provider refuses, and says so", async () => {
-    const { world, cloud, process } = await startWorld();
+    const { world, cloud, process, since } = await startWorld();
     cloud.fault = (call) => {
       if (call === "remove") throw new ProviderError("the subnet is in use");
     };
+    const journal = since();
     world.remove("services", "shop/web");
     await rest(process);
+    expect(journal()).toEqual(["DeletingLoadBalancer web", "SyncLoadBalancerFailed web", "patch status"]);
     expect(world.finalizers("web")).toEqual([cleanupFinalizer, testClass]);
     expect(world.notes.at(-1)).toBe("Error syncing load balancer: the subnet is in use");
     cloud.fault = () => undefined;
@@ -284,6 +286,17 @@ describe("a Service that goes", () => {
     world.put("nodes", rawNode(1));
     await rest(process);
     expect(cloud.balancers.size).toBe(0);
+  });
+
+  it.each([
+    ["its type", { spec: { type: "ClusterIP" }, metadata: { finalizers: [] } }],
+    ["its life", { metadata: { finalizers: ["example.com/other"], deletionTimestamp: "2026-01-02T00:00:00Z" } }],
+  ])("together with our finalizer by the end of %s, loses its load balancer too", async (_what, change) => {
+    const { world, cloud, process, since } = await startWorld();
+    const journal = since();
+    world.edit("web", change);
+    await rest(process);
+    expect([cloud.balancers.size, journal()]).toEqual([0, ["DeletingLoadBalancer web", "DeletedLoadBalancer web"]]);
   });
 
   it("and comes back under its name is another one", async () => {
