@@ -36,7 +36,6 @@ describe("a crash", () => {
     const first = world.start({ driver });
     countCalls(made, (index) => {
       if (index < step) return;
-      first.lease.isHeld = false;
       first.crash();
       throw new Error("crash");
     });
@@ -58,7 +57,6 @@ describe("a crash", () => {
     await first.controller.whenIdle();
     countCalls(made, (index) => {
       if (index < step) return;
-      first.lease.isHeld = false;
       first.crash();
       throw new Error("crash");
     });
@@ -164,6 +162,19 @@ describe("an apiserver", () => {
     world.clock.advance(300_000);
     await process.controller.whenIdle();
     expect(world.addresses("web")).toEqual(["lb-1.cloud.example"]);
+  });
+
+  it("that asks for a longer wait gets it", async () => {
+    const { world, driver } = makeWorld();
+    world.override = () => ({ status: 429, object: { reason: "TooManyRequests" }, headers: [["Retry-After", "60"]] });
+    const process = world.start({ driver });
+    await process.controller.whenIdle();
+    world.clock.advance(59_999);
+    await process.controller.whenIdle();
+    expect(process.failures).toHaveLength(1);
+    world.clock.advance(1);
+    await process.controller.whenIdle();
+    expect(process.failures).toHaveLength(2);
   });
 
   it("that has a newer Service is asked again with that", async () => {

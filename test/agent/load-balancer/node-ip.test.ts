@@ -213,6 +213,31 @@ describe("a port that two Services ask for", () => {
   });
 });
 
+describe("a status that was written and is not seen yet", () => {
+  it("has its ports all the same", async () => {
+    const inPool = (index: number, pool: string) => rawNode(index, { metadata: { labels: { pool } } });
+    const selecting = (pool: string) => ({ annotations: { [nodeSelectorAnnotation]: `pool=${pool}` } });
+    const services = [
+      { name: "one", metadata: selecting("edge") },
+      { name: "two", metadata: selecting("core") },
+    ];
+    const { world, process } = await startWorld(services, { nodes: [inPool(1, "edge"), inPool(2, "core")] });
+    const held: string[] = [];
+    world.onPatched = () => held.push(...findShared(world));
+    process.isBlind = "services";
+    world.put("nodes", inPool(3, "edge"));
+    await rest(process);
+    world.put("nodes", inPool(3, "core"));
+    await rest(process);
+    expect([held, world.addresses("one"), world.addresses("two")]).toEqual([[], ["10.0.0.1", "10.0.0.3"], ["10.0.0.2"]]);
+    process.isBlind = false;
+    world.put("nodes", inPool(3, "core"));
+    world.clock.advance(1_000);
+    await rest(process);
+    expect([held, world.addresses("one"), world.addresses("two")]).toEqual([[], ["10.0.0.1"], ["10.0.0.2", "10.0.0.3"]]);
+  });
+});
+
 /** Addresses and ports that are in two statuses. */
 function findShared(world: World): readonly string[] {
   const places = ["one", "two", "three"].flatMap((name) => {

@@ -41,8 +41,8 @@ export interface RunningController {
   readonly controller: LoadBalancerController;
   /** Its Lease: a test may take it away. */
   lease: { isHeld: boolean };
-  /** Its watches stand still while this is true. */
-  isBlind: boolean;
+  /** Its watches stand still while this is true; or that of Services alone. */
+  isBlind: boolean | "services";
   readonly orphans: ObservedLoadBalancer[];
   readonly failures: string[];
   crash(): void;
@@ -146,7 +146,12 @@ export class World {
     const onOrphans = (found: readonly ObservedLoadBalancer[]) => void orphans.push(...found);
     const controller = new LoadBalancerController({ ...shared, store, reconciler, workers, random: () => 0, onOrphans });
     const watches = new Watches(controller, testClass);
-    const process = { controller, lease, isBlind: false, orphans, failures, crash: () => void this.#listeners.delete(listen) };
+    const crash = () => {
+      this.#listeners.delete(listen);
+      lease.isHeld = false;
+      void controller.stop();
+    };
+    const process = { controller, lease, isBlind: false as RunningController["isBlind"], orphans, failures, crash };
     const listen = (changes: readonly Change[]) => watches.take(changes, process.isBlind);
     watches.take(this.#all(), false);
     this.#listeners.add(listen);
@@ -194,7 +199,7 @@ class Watches {
   readonly #services: ResourceCopy<LoadBalancerService>;
   readonly #nodes = new ResourceCopy<LoadBalancerNode>(reduceLoadBalancerNode);
   readonly #slices = new ResourceCopy<ReadyEndpoints>(reduceReadyEndpoints);
-  readonly #unseen: Change[] = [];
+  #unseen: Change[] = [];
 
   constructor(controller: LoadBalancerController, finalizer: string) {
     this.#controller = controller;
@@ -202,10 +207,12 @@ class Watches {
     this.#services = new ResourceCopy(reduce);
   }
 
-  take(changes: readonly Change[], isBlind: boolean): void {
+  take(changes: readonly Change[], isBlind: RunningController["isBlind"]): void {
     this.#unseen.push(...changes);
-    if (isBlind) return;
-    for (const { collection, object, isGone } of this.#unseen.splice(0)) {
+    if (isBlind === true) return;
+    const seen = this.#unseen.filter(({ collection }) => isBlind === false || collection !== "services");
+    this.#unseen = this.#unseen.filter((change) => !seen.includes(change));
+    for (const { collection, object, isGone } of seen) {
       const resourceVersion = textField(objectField(object, "metadata"), "resourceVersion");
       const event = { type: isGone ? "deleted" : "changed", object, resourceVersion } as const;
       switch (collection) {
