@@ -47,6 +47,12 @@ export interface Apiserver {
   readonly url: string;
   /** Ends it at once, as a crash does. */
   kill(): Promise<void>;
+  /** Asks it to end, and waits until it has, however long it takes. */
+  terminate(): Promise<void>;
+  /** Stops it in the middle of what it does, as a machine without memory does; its kernel goes on taking connections. */
+  freeze(): void;
+  /** Lets it go on. */
+  thaw(): void;
   /** Starts it again at the same address and waits until it is ready. */
   restart(): Promise<void>;
   /** A request as admin to this one. */
@@ -253,6 +259,9 @@ export class Cluster {
       name: plan.name,
       url: urlOf(plan),
       kill: () => this.#processes.stop(plan.name, "SIGKILL"),
+      terminate: () => this.#processes.terminate(plan.name),
+      freeze: () => this.#processes.signal(plan.name, "SIGSTOP"),
+      thaw: () => this.#processes.signal(plan.name, "SIGCONT"),
       restart: async () => {
         this.#processes.restart(plan.name);
         await this.#waitReady(plan);

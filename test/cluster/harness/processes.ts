@@ -56,6 +56,21 @@ export class Processes {
     rmSync(this.#pidFile(name), { force: true });
   }
 
+  /** Asks a program to end and waits until it has. */
+  async terminate(name: string): Promise<void> {
+    const child = this.#running.get(name)?.child;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, "exit");
+    child.kill("SIGTERM");
+    await ended;
+    rmSync(this.#pidFile(name), { force: true });
+  }
+
+  /** Sends a program a signal. */
+  signal(name: string, signal: NodeJS.Signals): void {
+    this.#running.get(name)?.child.kill(signal);
+  }
+
   /** Starts a stopped program again with the same command. */
   restart(name: string): void {
     const entry = this.#running.get(name);
