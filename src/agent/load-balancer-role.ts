@@ -43,6 +43,7 @@ export class LoadBalancerRole {
   readonly #chosen: ReturnType<typeof createDriver>;
   readonly #events: EventRecorder;
   readonly #lease: LeaderLease;
+  readonly #gate: ProviderGate;
   readonly #metrics: LoadBalancerMetrics;
   readonly #controller: LoadBalancerController;
   readonly #reading: LoadBalancerReading;
@@ -57,6 +58,8 @@ export class LoadBalancerRole {
     this.#chosen = createDriver(config.driver, config);
     this.#events = new EventRecorder({ api: access.api, clock, random, controller: controllerName, instance: config.identity });
     this.#lease = this.#createLease(access);
+    const { perSecond, burst } = this.#chosen;
+    this.#gate = new ProviderGate({ bucket: new TokenBucket({ clock, perSecond, burst }), isLeading: () => this.#lease.isHeld });
     this.#metrics = this.#createMetrics();
     this.#controller = this.#createController(access);
     this.#reading = this.#createReading(access);
@@ -73,6 +76,7 @@ export class LoadBalancerRole {
 
   /** Ends what runs, then gives the Lease back. */
   async stop(): Promise<void> {
+    this.#gate.close();
     await this.#controller.stop();
     await this.#lease.stop();
     await this.#reading.stop();
@@ -118,12 +122,12 @@ export class LoadBalancerRole {
   #createController(access: ApiserverAccess): LoadBalancerController {
     const { classes, readiness, workers } = this.#config;
     const { clusterId, clock, random, log } = this.#parts;
-    const { driver, perSecond, burst } = this.#chosen;
+    const { driver } = this.#chosen;
     const shared = { driver, classes, readiness, clusterId, clock, isLeading: () => this.#lease.isHeld };
     const reconciler = new Reconciler({
       ...shared,
       view: this.#store,
-      gate: new ProviderGate({ bucket: new TokenBucket({ clock, perSecond, burst }), isLeading: shared.isLeading }),
+      gate: this.#gate,
       patch: (target, patch) => patchServiceStatus(access.api, target, patch),
       tell: (service, event) => this.#tell(service, event),
       observer: this.#metrics,

@@ -27,10 +27,13 @@ export async function runLoadBalancer(config: LoadBalancerConfig, host: RoleHost
       await role.start();
       break;
     case "plan":
-      void role.describe().then((text) => {
-        host.print(`${text}\n`);
-        host.end(0, "everything is said");
-      });
+      void role.describe().then(
+        (text) => {
+          host.print(`${text}\n`);
+          host.end(0, "everything is said");
+        },
+        (thrown: unknown) => host.end(1, thrown instanceof Error ? thrown.message : "an unknown failure"),
+      );
       break;
   }
   return {

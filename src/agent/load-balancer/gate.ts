@@ -13,6 +13,7 @@ export interface ProviderGateOptions {
 
 export class ProviderGate {
   readonly #options: ProviderGateOptions;
+  #isClosed = false;
 
   constructor(options: ProviderGateOptions) {
     this.#options = options;
@@ -22,12 +23,18 @@ export class ProviderGate {
   async pass<Answer>(call: () => Promise<Answer>): Promise<Answer> {
     const { bucket, isLeading } = this.#options;
     await bucket.take();
-    if (!isLeading()) throw new LeaseLost();
+    if (this.#isClosed || !isLeading()) throw new LeaseLost();
     try {
       return await call();
     } catch (thrown) {
       if (thrown instanceof ProviderError && thrown.retryAfterMs !== undefined) bucket.pause(thrown.retryAfterMs);
       throw thrown;
     }
+  }
+
+  /** The process ends: calls that wait are given up, and none begins. */
+  close(): void {
+    this.#isClosed = true;
+    this.#options.bucket.close();
   }
 }

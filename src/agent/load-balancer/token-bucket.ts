@@ -13,6 +13,8 @@ export class TokenBucket {
   /** When the bucket would be full again, if nobody took anything: each token puts it off. */
   #fullAtMs: number;
   #pausedUntilMs = 0;
+  readonly #waiting = new Set<() => void>();
+  #isClosed = false;
 
   constructor(options: TokenBucketOptions) {
     this.#options = options;
@@ -25,16 +27,29 @@ export class TokenBucket {
     const nowMs = clock.now();
     this.#fullAtMs = Math.max(nowMs, this.#fullAtMs) + 1000 / perSecond;
     const atMs = Math.max(this.#fullAtMs - (1000 * burst) / perSecond, this.#pausedUntilMs);
-    if (atMs > nowMs) await new Promise<void>((resolve) => void clock.after(atMs - nowMs, resolve));
+    if (atMs > nowMs) await this.#wait(atMs - nowMs);
     // Somebody may have been asked to pause meanwhile.
-    while (this.#pausedUntilMs > clock.now()) {
-      const restMs = this.#pausedUntilMs - clock.now();
-      await new Promise<void>((resolve) => void clock.after(restMs, resolve));
-    }
+    while (!this.#isClosed && this.#pausedUntilMs > clock.now()) await this.#wait(this.#pausedUntilMs - clock.now());
+  }
+
+  /** Lets everybody go: nobody calls any more. */
+  close(): void {
+    this.#isClosed = true;
+    for (const wake of this.#waiting) wake();
   }
 
   /** No call begins for some time. */
   pause(ms: number): void {
     this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#options.clock.now() + Math.min(ms, longestPauseMs));
+  }
+
+  async #wait(ms: number): Promise<void> {
+    if (this.#isClosed) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancel = this.#options.clock.after(ms, resolve);
+    this.#waiting.add(resolve);
+    await promise;
+    this.#waiting.delete(resolve);
+    cancel();
   }
 }

@@ -1,6 +1,7 @@
 /** The parts that only compute, or only wait. */
 import { describe, expect, it } from "vitest";
 import { isReserved, parsePortRanges } from "#agent/load-balancer/drivers/node-ip-options.ts";
+import { LeaseLost, ProviderGate } from "#agent/load-balancer/gate.ts";
 import { matchesLabels, parseLabelSelector } from "#agent/load-balancer/label-selector.ts";
 import { describePlan } from "#agent/load-balancer/description.ts";
 import { isIncluded } from "#agent/load-balancer/nodes.ts";
@@ -122,6 +123,21 @@ describe("a token bucket", () => {
     clock.advance(1);
     await settle();
     expect(calls()).toBe(1);
+  });
+});
+
+describe("the gate to a provider", () => {
+  it("gives up the calls that wait when it is closed, and lets none through after", async () => {
+    const bucket = new TokenBucket({ clock: new ManualClock(), perSecond: 10, burst: 5 });
+    const gate = new ProviderGate({ bucket, isLeading: () => true });
+    bucket.pause(60_000);
+    let calls = 0;
+    const call = async () => void (calls += 1);
+    const waiting = gate.pass(call);
+    gate.close();
+    await expect(waiting).rejects.toBeInstanceOf(LeaseLost);
+    await expect(gate.pass(call)).rejects.toBeInstanceOf(LeaseLost);
+    expect(calls).toBe(0);
   });
 });
 
