@@ -7,6 +7,7 @@ import { buildAgentImage } from "#test/cluster/harness/agent-image.ts";
 import type { Cluster } from "#test/cluster/harness/cluster.ts";
 import { startCluster } from "#test/cluster/harness/cluster.ts";
 import { runCommand, waitUntil } from "#test/cluster/harness/command.ts";
+import { kubectlPath, toolEnvironment } from "#test/cluster/harness/tools.ts";
 import type { NodePlan } from "#test/cluster/harness/network.ts";
 
 const manifests = "infra/manifests/load-balancer.yaml";
@@ -99,6 +100,21 @@ describe("a Service of type LoadBalancer", () => {
     }
   });
 
+  test("is written through its status alone: the role may change no Service, node or other Lease", async () => {
+    const subject = `--as=system:serviceaccount:${namespace}:${namespace}`;
+    const env = toolEnvironment(cluster.adminKubeconfig);
+    const kubectl = await kubectlPath("1.34");
+    const may = async (...what: readonly string[]) =>
+      (await runCommand(kubectl, ["auth", "can-i", ...what, subject], { env })).stdout.trim();
+    expect(await may("patch", "services", "--subresource=status")).toBe("yes");
+    for (const verb of ["update", "patch", "delete", "create"]) expect(await may(verb, "services")).toBe("no");
+    expect([await may("patch", "nodes"), await may("get", "secrets"), await may("update", "leases", "--namespace=kube-system")]).toEqual([
+      "no",
+      "no",
+      "no",
+    ]);
+  });
+
   test("tells what was done in events", async () => {
     const seen = async () =>
       cluster.admin(["get", "events", "--output=jsonpath={range .items[*]}{.involvedObject.name} {.reason}{'\\n'}{end}"]);
@@ -139,6 +155,21 @@ describe("a Service of type LoadBalancer", () => {
       const { stdout } = await runCommand("ip", ["netns", "exec", netns, "nft", "list", "table", "ip", "sallyport"]);
       expect(stdout).not.toContain("8090");
     }
+  });
+
+  test("that becomes another type loses addresses, finalizers and condition, and stays", async () => {
+    await createService("changed", { ports: [{ protocol: "TCP", port: 8093, targetPort: 8080 }] });
+    await untilCondition("changed", "True");
+    await cluster.admin([
+      "patch",
+      "service",
+      "changed",
+      "--patch",
+      JSON.stringify({ spec: { type: "ClusterIP", loadBalancerClass: null } }),
+    ]);
+    const left = () => field("changed", "{.metadata.finalizers}{.status.conditions}{.status.loadBalancer.ingress}");
+    await waitUntil("nothing is left at it", startMs, async () => (await left()) === "");
+    expect(await field("changed", "{.spec.type}")).toBe("ClusterIP");
   });
 
   test("for local endpoints alone gets the nodes that have one, and pods see who asks", async () => {
