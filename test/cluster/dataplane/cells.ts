@@ -1,5 +1,4 @@
 /** The cells of the differential test: who connects to what, and what comes of it. */
-import { waitUntil } from "../harness/command.ts";
 import type { ProbeOutcome, ProbeTarget } from "./peer.ts";
 import { externalIp, loadBalancerIp, type ServiceCase, serviceCases } from "./services.ts";
 import { addresses, type Family, type Place, servicePort, type World } from "./world.ts";
@@ -45,8 +44,6 @@ const families: readonly Family[] = ["IPv4", "IPv6"];
 const protocols = ["TCP", "UDP"] as const;
 const unallocated = { IPv4: "10.96.250.250", IPv6: "fd00:96::fafa" } as const;
 const undefinedPort = 81;
-/** Linux repeats a SYN after a second (TCP_TIMEOUT_INIT). */
-const secondSynsMs = 60_000;
 /** The kernel does not send a refusal while it is sending another one on the same processor; three times in a row is no chance. */
 const silentRounds = 3;
 /** Less than a listening socket's queue, and few enough that a finding ends a search soon. */
@@ -93,24 +90,12 @@ export async function probeAll(world: World, cells: readonly Cell[]): Promise<re
 }
 
 /**
- * TCP connections, each until its client has asked a second time: a refusal that is there before connect() returns, as on a way without any
- * length, is only believed then (Linux keeps it as a soft error while the socket is in use).
+ * TCP connections, each until its client's kernel gives it up, after the second SYN: a refusal that is there before connect() returns, as on
+ * a way without any length, is only kept as a soft error while the socket is in use, and is told then. Datagrams have their time meanwhile.
  */
-export async function probeTwice(world: World, cells: readonly Cell[]): Promise<readonly string[]> {
-  const open = new Set(cells);
-  const before = new Map(await Promise.all(world.peers.map(async (peer) => [peer, await peer.countSecondSyns()] as const)));
-  const outcomes = cells.map(async (cell) => {
-    const outcome = await world.peer(cell.place).probe(cell.target);
-    open.delete(cell);
-    return outcome;
-  });
-  await waitUntil("every client asks again", secondSynsMs, async () => {
-    for (const [peer, count] of before) {
-      const waiting = [...open].filter(({ place }) => world.peer(place) === peer).length;
-      if ((await peer.countSecondSyns()) - count < waiting) return false;
-    }
-    return true;
-  });
+export async function probeToTheEnd(world: World, cells: readonly Cell[]): Promise<readonly string[]> {
+  const outcomes = cells.map(({ place, target }) => world.peer(place).probe(target));
+  await Promise.all(outcomes.filter((_, index) => cells[index]?.target.protocol === "TCP"));
   await world.overtake();
   for (const peer of world.peers) await peer.giveUp();
   return (await Promise.all(outcomes)).map(toText);
@@ -132,7 +117,7 @@ export async function familiesThatDiffer(world: World, cells: readonly Cell[], s
   // Silence may be a refusal that got lost; not each time.
   for (let round = 0; round < silentRounds; round++) {
     silent = silent.filter(({ family }) => !found.has(family));
-    const outcomes = await probeTwice(world, silent);
+    const outcomes = await probeToTheEnd(world, silent);
     silent = silent.filter((cell, index) => !seen(cell).has(outcomes[index] ?? ""));
   }
   for (const { family } of silent) found.add(family);

@@ -13,7 +13,7 @@ import { createNft, type Nft } from "#agent/dataplane/nftables/nft.ts";
 import { createNftablesDataplane } from "#agent/dataplane/nftables/nftables.ts";
 import { Planner } from "#agent/dataplane/plan.ts";
 import type { Cluster } from "../harness/cluster.ts";
-import { type Assigned, type Cell, familiesThatDiffer, makeCells, probeAll, probeTwice, type Seen } from "./cells.ts";
+import { type Assigned, type Cell, familiesThatDiffer, makeCells, probeAll, probeToTheEnd, type Seen } from "./cells.ts";
 import { createObjects, readObjects, type RunningProxy, startControlPlane, startKubeProxy } from "./control-plane.ts";
 import { findRules, type FoundRule } from "./rules.ts";
 import { addresses, clusterCidrs, type Family, removeAbandonedWorlds, World } from "./world.ts";
@@ -162,7 +162,7 @@ describe.each(settings)("kube-proxy and the nftables dataplane, $name,", ({ flag
   async function probeSilentAgain(list: readonly Cell[]): Promise<void> {
     const again = async (world: World, map: ReadonlyMap<Cell, Set<string>>): Promise<void> => {
       const silent = list.filter((cell) => map.get(cell)?.delete("dropped") === true);
-      for (const [index, outcome] of (await probeTwice(world, silent)).entries()) {
+      for (const [index, outcome] of (await probeToTheEnd(world, silent)).entries()) {
         const cell = silent[index];
         if (cell !== undefined) note(map.get(cell), outcome);
       }

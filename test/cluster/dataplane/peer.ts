@@ -19,7 +19,7 @@ export type ProbeOutcome =
   | { readonly type: "answered"; readonly endpoint: string; readonly client: string }
   | { readonly type: "refused" }
   | { readonly type: "failed"; readonly code: string }
-  /** Nothing had come back when the test gave up. */
+  /** Nothing had come back when the test or the client's kernel gave up. */
   | { readonly type: "dropped" };
 
 export type PeerQuestion = { readonly id: number } & PeerRequest;

@@ -199,7 +199,12 @@ const serverAddresses = (["IPv4", "IPv6"] as const).flatMap((family) => [
   })),
   { address: beyond.far[family], port: servicePort },
 ]);
-const endSettings = ["net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0"];
+const endSettings = [
+  "net.ipv4.conf.all.rp_filter=0",
+  "net.ipv4.conf.default.rp_filter=0",
+  // A connection is given up after one more SYN, with what came back to either.
+  "net.ipv4.tcp_syn_retries=1",
+];
 const nodeSettings = [
   ...endSettings,
   "net.ipv4.ip_forward=1",

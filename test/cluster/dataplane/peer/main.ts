@@ -115,5 +115,6 @@ function toOutcome(text: string): ProbeOutcome {
 }
 
 function toFailure({ code }: NodeJS.ErrnoException): ProbeOutcome {
-  return code === "ECONNREFUSED" ? { type: "refused" } : { type: "failed", code: code ?? "unknown" };
+  if (code === "ECONNREFUSED") return { type: "refused" };
+  return code === "ETIMEDOUT" ? { type: "dropped" } : { type: "failed", code: code ?? "unknown" };
 }
