@@ -132,7 +132,7 @@ describe("a cluster of two nodes and two apiservers", () => {
 
   test("takes the shipped manifests as they are", async () => {
     const output = await cluster.admin(["apply", "-f", "infra/manifests/agent.yaml"]);
-    expect(output.split("\n").filter((line) => line.endsWith("created"))).toHaveLength(13);
+    expect(output.split("\n").filter((line) => line.endsWith("created"))).toHaveLength(15);
     const warnings = await runCommand(
       await kubectlPath("1.34"),
       ["apply", "--server-side", "--dry-run=server", "-f", "infra/manifests/agent.yaml"],

@@ -19,7 +19,7 @@ import {
 import { type Credential, writeKubeconfig } from "./kubeconfig.ts";
 import { createClusterFolder, removeAbandonedClusters, removeCluster } from "./leftovers.ts";
 import { claimNetwork, createNetwork, type NetworkPlan, serviceSubnet } from "./network.ts";
-import { importImage, startNode } from "./node.ts";
+import { importImage, startKubelet, startNode } from "./node.ts";
 import type { ServiceProxyKind } from "./service-proxy.ts";
 import { Processes } from "./processes.ts";
 
@@ -223,6 +223,7 @@ export class Cluster {
     const apiserverUrls = this.#plan.apiservers.map(urlOf);
     const started = { folder: this.folder, network, processes: this.#processes, serviceProxy, apiserverUrls };
     await Promise.all(network.nodes.map((node) => startNode(started, node)));
+    for (const node of network.nodes) await startKubelet(started, node);
     await waitUntil("all nodes ready", nodeStartMs, () => this.#areNodesReady());
   }
 

@@ -1,5 +1,5 @@
 /** The nodes of a test cluster: each a containerd, a kubelet and a service proxy in a network namespace of its own. */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
 import { clusterFiles } from "./cache.ts";
@@ -10,6 +10,9 @@ import type { ServiceProxyKind } from "./service-proxy.ts";
 import { findProcesses, killAll, type Processes, type Program } from "./processes.ts";
 
 const containerdStartMs = 30_000;
+const kubeletStartMs = 120_000;
+/** Not below a kubelet's root directory (k8s.io/kubelet, deviceplugin/v1beta1). */
+const devicePluginSocket = "/var/lib/kubelet/device-plugins/kubelet.sock";
 const controlGroups = "/sys/fs/cgroup";
 /** Where the CNI plugins note which network namespace they gave to whom. */
 const pluginResults = "/var/lib/cni/results";
@@ -22,7 +25,7 @@ export interface NodeOptions {
   readonly apiserverUrls: readonly string[];
 }
 
-/** Starts one node; it is ready when the apiserver says so. */
+/** Starts one node but for its kubelet. */
 export async function startNode(options: NodeOptions, node: NodePlan): Promise<void> {
   const folder = nodeFolder(options.folder, node);
   mkdirSync(path.join(folder, "cni"), { recursive: true });
@@ -37,9 +40,26 @@ export async function startNode(options: NodeOptions, node: NodePlan): Promise<v
     async () => (await runCommand("ctr", ["-a", socketOf(folder), "version"])).code === 0,
   );
   for (const image of clusterFiles.images) await importImage(options.folder, node, image);
-  options.processes.start(onNode(node, `kubelet-${node.name}`, kubeletCommand(options.folder, folder, node)));
   const serviceProxy = serviceProxyCommand(options, node);
   if (serviceProxy !== undefined) options.processes.start(onNode(node, `service-proxy-${node.name}`, serviceProxy));
+}
+
+/**
+ * Starts a node's kubelet; the node is ready when the apiserver says so. The next one may start when this is over: every kubelet of a machine
+ * makes its socket for device plugins anew at the same place, and one that comes between another's removal and its own listening ends both.
+ */
+export async function startKubelet(options: NodeOptions, node: NodePlan): Promise<void> {
+  const before = changedAt(devicePluginSocket);
+  const command = kubeletCommand(options.folder, nodeFolder(options.folder, node), node);
+  options.processes.start(onNode(node, `kubelet-${node.name}`, command));
+  await waitUntil(`the kubelet of ${node.name} listens for device plugins`, kubeletStartMs, async () => {
+    const now = changedAt(devicePluginSocket);
+    return now !== undefined && now !== before;
+  });
+}
+
+function changedAt(file: string): bigint | undefined {
+  return statSync(file, { bigint: true, throwIfNoEntry: false })?.ctimeNs;
 }
 
 /** Gives a node a container image from a docker or OCI archive. */
