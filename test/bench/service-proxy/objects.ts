@@ -1,4 +1,4 @@
-/** Services with two endpoints each, as many as a measure wants, in the API's words and in the planner's. */
+/** Services with two endpoints each or more, as many as a measure wants, in the API's words and in the planner's. */
 import type { EndpointSliceObject, ServiceObject } from "#agent/dataplane/objects.ts";
 import { makeEndpoint, makeService, makeSlice } from "#test/agent/dataplane/makers.ts";
 
@@ -8,12 +8,26 @@ export function clusterIpOf(index: number): string {
   return `10.${96 + (index >> 16)}.${(index >> 8) & 255}.${index & 255}`;
 }
 
-/** `version` chooses the second endpoint, so that a change is one endpoint in place of another. */
-export function endpointsOf(index: number, version: number): readonly string[] {
-  return [
-    `10.${128 + (index >> 16)}.${(index >> 8) & 255}.${index & 255}`,
-    `10.${144 + (version % 32)}.${(index >> 8) & 255}.${index & 255}`,
-  ];
+/** Every Service listens here, and its endpoints at `endpointPort`. */
+export const benchPort = 80;
+export const endpointPort = 8080;
+
+/** What the first Service has beside it: ports for programs that make load. Each is its endpoints' port too. */
+export const loadPorts = { http: 8081, iperf: 5201 } as const;
+
+const firstVersionOctet = 200;
+/** So many versions of an endpoint have an address of their own. */
+const versionAddresses = 32;
+
+/** The endpoint that a version of a Service's slice has and no version beside it, so that a change is one endpoint in place of another. */
+export function changingEndpoint(index: number, version: number): string {
+  return `10.${firstVersionOctet + (version % versionAddresses)}.${(index >> 8) & 255}.${index & 255}`;
+}
+
+/** Addresses for up to 65,536 Services with up to 70 endpoints each. */
+export function endpointsOf(index: number, version: number, count = 2): readonly string[] {
+  const lasting = Array.from({ length: count - 1 }, (_, place) => `10.${128 + place}.${(index >> 8) & 255}.${index & 255}`);
+  return [...lasting, changingEndpoint(index, version)];
 }
 
 export function serviceObject(index: number): ServiceObject {
@@ -40,13 +54,16 @@ export function serviceJson(index: number, resourceVersion: number): Json {
       ipFamilies: ["IPv4"],
       internalTrafficPolicy: "Cluster",
       sessionAffinity: "None",
-      ports: [{ name: "http", protocol: "TCP", port: 80, targetPort: 8080 }],
+      ports: [
+        { name: "http", protocol: "TCP", port: benchPort, targetPort: endpointPort },
+        ...loadPortsOf(index).map(([load, port]) => ({ name: load, protocol: "TCP", port, targetPort: port })),
+      ],
     },
     status: { loadBalancer: {} },
   };
 }
 
-export function sliceJson(index: number, version: number, resourceVersion: number): Json {
+export function sliceJson(index: number, version: number, resourceVersion: number, count = 2): Json {
   return {
     apiVersion: "discovery.k8s.io/v1",
     kind: "EndpointSlice",
@@ -57,7 +74,18 @@ export function sliceJson(index: number, version: number, resourceVersion: numbe
       labels: { "kubernetes.io/service-name": `s${index}` },
     },
     addressType: "IPv4",
-    ports: [{ name: "http", protocol: "TCP", port: 8080 }],
-    endpoints: endpointsOf(index, version).map((address) => ({ addresses: [address], conditions: { ready: true }, nodeName: "node-b" })),
+    ports: [
+      { name: "http", protocol: "TCP", port: endpointPort },
+      ...loadPortsOf(index).map(([name, port]) => ({ name, protocol: "TCP", port })),
+    ],
+    endpoints: endpointsOf(index, version, count).map((address) => ({
+      addresses: [address],
+      conditions: { ready: true },
+      nodeName: "node-b",
+    })),
   };
+}
+
+function loadPortsOf(index: number): readonly (readonly [string, number])[] {
+  return index === 0 ? Object.entries(loadPorts).map(([name, port]) => [`load-${name}`, port] as const) : [];
 }

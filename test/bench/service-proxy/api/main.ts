@@ -7,8 +7,9 @@ import { createInterface } from "node:readline";
 
 import { benchNode, serviceJson, sliceJson } from "#test/bench/service-proxy/objects.ts";
 
-const [services = "0", port = "8001"] = process.argv.slice(2);
+const [services = "0", port = "8001", endpoints = "2"] = process.argv.slice(2);
 const count = Number(services);
+const endpointCount = Number(endpoints);
 const versions = new Map<number, number>();
 const sliceWatchers = new Set<ServerResponse>();
 let resourceVersion = 1;
@@ -40,7 +41,7 @@ const server = createServer((request, response) => {
       ),
     );
   if (url.pathname.endsWith("/endpointslices")) {
-    const slices = indexes.map((index) => sliceJson(index, versions.get(index) ?? 0, 1));
+    const slices = indexes.map((index) => sliceJson(index, versions.get(index) ?? 0, 1, endpointCount));
     return end(response, 200, list("EndpointSliceList", "discovery.k8s.io/v1", slices));
   }
   if (url.pathname.endsWith("/nodes")) return end(response, 200, list("NodeList", "v1", [node]));
@@ -48,14 +49,41 @@ const server = createServer((request, response) => {
   if (url.pathname.endsWith("/servicecidrs")) return end(response, 200, list("ServiceCIDRList", "networking.k8s.io/v1", []));
   return end(response, 404, { kind: "Status", apiVersion: "v1", status: "Failure", reason: "NotFound", code: 404 });
 });
-server.listen(Number(port), "127.0.0.1", () => process.stdout.write("ready\n"));
+server.listen(Number(port), "127.0.0.1", () => say({ ready: true }));
+
+const ticksASecond = 50;
+let churn: NodeJS.Timeout | undefined;
+let churned = 0;
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const index = Number(line);
+  const [word = "", rate = "0"] = line.split(" ");
+  if (word === "churn") setChurn(Number(rate));
+  else say(change(Number(word)));
+}
+
+function change(index: number): unknown {
   resourceVersion += 1;
-  versions.set(index, (versions.get(index) ?? 0) + 1);
-  const object = sliceJson(index, versions.get(index) ?? 0, resourceVersion);
-  for (const watcher of sliceWatchers) watcher.write(`${JSON.stringify({ type: "MODIFIED", object })}\n`);
+  const version = (versions.get(index) ?? 0) + 1;
+  versions.set(index, version);
+  const object = sliceJson(index, version, resourceVersion, endpointCount);
+  const event = `${JSON.stringify({ type: "MODIFIED", object })}\n`;
+  const atUs = Number(process.hrtime.bigint() / 1_000n);
+  for (const watcher of sliceWatchers) watcher.write(event);
+  return { index, version, atUs };
+}
+
+function setChurn(changesASecond: number): void {
+  clearInterval(churn);
+  if (changesASecond === 0) return say({ churn: 0 });
+  const first = Math.floor(count / 2);
+  churn = setInterval(() => {
+    for (let number = 0; number < changesASecond / ticksASecond; number++) change(first + (churned++ % (count - first)));
+  }, 1_000 / ticksASecond);
+  say({ churn: changesASecond });
+}
+
+function say(line: unknown): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
 function watch(response: ServerResponse, path: string): void {
