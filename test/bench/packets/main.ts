@@ -10,7 +10,7 @@ import { parseArgs } from "node:util";
 
 import { ChangeMeter, measureDataplane, measureProgramming } from "./measures.ts";
 import { loads, Results } from "./results.ts";
-import { PacketWorld, type ProxyKind, proxyKinds } from "./world.ts";
+import { noProxy, PacketWorld, type ProxyKind, proxyKinds } from "./world.ts";
 
 const { values } = parseArgs({
   options: {
@@ -52,17 +52,15 @@ async function compareProgramming(title: string, services: number): Promise<void
 async function compareRunning(title: string, services: number): Promise<void> {
   await withWorlds(kinds, services, async (worlds) => {
     for (const world of worlds) await measureProgramming(world, services);
-    if (values.only.includes("dataplane")) await compareDataplane(title, worlds);
+    if (values.only.includes("dataplane")) await withWorlds([noProxy], 1, ([direct]) => compareDataplane(title, worlds, direct));
     if (values.only.includes("changes")) await compareChanges(title, services, worlds);
   });
 }
 
-async function compareDataplane(title: string, worlds: readonly PacketWorld[]): Promise<void> {
+async function compareDataplane(title: string, worlds: readonly PacketWorld[], direct: PacketWorld | undefined): Promise<void> {
   const results = new Results();
   for (let round = 0; round < rounds; round++) {
-    for (const world of worlds) results.add(world.kind, await measureDataplane(world, "Service"));
-    const [first] = worlds;
-    if (first !== undefined) results.add("no proxy", await measureDataplane(first, "direct"));
+    for (const world of [...worlds, ...(direct === undefined ? [] : [direct])]) results.add(world.kind, await measureDataplane(world));
   }
   say(results.table(`${title}: from a client to a Service`));
 }
@@ -74,7 +72,7 @@ async function compareChanges(title: string, services: number, worlds: readonly 
     for (const { world, meter } of meters) {
       const before = await world.usage();
       await world.tellApi(`churn ${churn}`);
-      const times = await meter.measure(services, changes);
+      const times = await meter.measure(services, changes, churn === 0 ? "rest" : "go on");
       await world.tellApi("churn 0");
       const after = await world.usage();
       const sorted = times.toSorted((one, other) => one - other);
@@ -86,7 +84,11 @@ async function compareChanges(title: string, services: number, worlds: readonly 
   }
 }
 
-async function withWorlds(of: readonly ProxyKind[], services: number, use: (worlds: readonly PacketWorld[]) => Promise<void>) {
+async function withWorlds(
+  of: readonly (ProxyKind | typeof noProxy)[],
+  services: number,
+  use: (worlds: readonly PacketWorld[]) => Promise<void>,
+) {
   const worlds: PacketWorld[] = [];
   try {
     for (const kind of of) worlds.push(await PacketWorld.start(kind, services, endpoints));

@@ -1,7 +1,9 @@
 /** What is measured of a proxy by its packets: programming from nothing, one changed endpoint, and the way of packets once it is there. */
+import { setTimeout as delay } from "node:timers/promises";
+
 import { mustRun } from "#test/cluster/harness/command.ts";
 import { benchPort, changingEndpoint, clusterIpOf, endpointPort, endpointsOf, loadPorts } from "../service-proxy/objects.ts";
-import type { Figures, PacketWorld } from "./world.ts";
+import { type Figures, noProxy, type PacketWorld } from "./world.ts";
 
 /** Services that are probed to know that all are programmed. */
 const probedServices = 64;
@@ -18,6 +20,9 @@ export async function measureProgramming(world: PacketWorld, services: number): 
   return { s: (atUs - startUs) / 1e6, ...(await world.usage()) };
 }
 
+/** Proxies rest after a write; alone, a change comes after that. */
+const restMs = 1_500;
+
 /** From the write of an EndpointSlice to the first new connection that reaches the endpoint that it brings. */
 export class ChangeMeter {
   readonly #world: PacketWorld;
@@ -27,11 +32,12 @@ export class ChangeMeter {
     this.#world = world;
   }
 
-  /** Changes that many Services of the lower half, one after the other; milliseconds. */
-  async measure(services: number, changes: number): Promise<readonly number[]> {
+  /** Changes that many Services of the lower half, one after the other, each after a rest where nothing else changes; milliseconds. */
+  async measure(services: number, changes: number, rest: "rest" | "go on"): Promise<readonly number[]> {
     const times: number[] = [];
     for (let number = 0; number < changes; number++) {
       const index = (number * 37) % Math.floor(services / 2);
+      if (rest === "rest") await delay(restMs);
       const version = (this.#versions.get(index) ?? 0) + 1;
       this.#versions.set(index, version);
       const endpoint = changingEndpoint(index, version);
@@ -43,10 +49,10 @@ export class ChangeMeter {
   }
 }
 
-/** What a client has of the first Service, or of its endpoint directly. */
-export async function measureDataplane(world: PacketWorld, way: "Service" | "direct"): Promise<Figures> {
+/** What a client has of the first Service, or of its endpoint directly where there is no proxy. */
+export async function measureDataplane(world: PacketWorld): Promise<Figures> {
   const [endpoint = ""] = endpointsOf(0, 0);
-  const [address, port] = way === "Service" ? [clusterIpOf(0), benchPort] : [endpoint, endpointPort];
+  const [address, port] = world.kind === noProxy ? [endpoint, endpointPort] : [clusterIpOf(0), benchPort];
   const first = await world.ask({ type: "connects", address, port, count: connects });
   const url = `http://${address}:${loadPorts.http}/`;
   return {

@@ -13,6 +13,8 @@ import { benchNode, loadPorts } from "../service-proxy/objects.ts";
 import type { Question } from "./client/main.ts";
 
 export const proxyKinds = ["sallyport", "kube-proxy nftables", "kube-proxy iptables"] as const;
+/** The world without a proxy, whose endpoints are reached directly. */
+export const noProxy = "no proxy";
 export type ProxyKind = (typeof proxyKinds)[number];
 
 export type Figures = Readonly<Record<string, number>>;
@@ -24,7 +26,7 @@ const places = ["client", "node", "pods"] as const;
 type Place = (typeof places)[number];
 
 export class PacketWorld {
-  readonly kind: ProxyKind;
+  readonly kind: ProxyKind | typeof noProxy;
   readonly #name: string;
   readonly #folder: string;
   readonly #children: ChildProcess[] = [];
@@ -32,14 +34,14 @@ export class PacketWorld {
   #client: Conversation | undefined;
   #api: Conversation | undefined;
 
-  private constructor(kind: ProxyKind, folder: string) {
+  private constructor(kind: ProxyKind | typeof noProxy, folder: string) {
     this.kind = kind;
     this.#folder = folder;
     this.#name = `sdp-${process.pid}-${kind.replaceAll(" ", "-")}`;
   }
 
   /** Starts everything but the proxy. Needs root, nginx and iperf3. */
-  static async start(kind: ProxyKind, services: number, endpoints = 2): Promise<PacketWorld> {
+  static async start(kind: ProxyKind | typeof noProxy, services: number, endpoints = 2): Promise<PacketWorld> {
     const world = new PacketWorld(kind, await mkdtemp(path.join(tmpdir(), "sallyport-bench-")));
     try {
       await world.#connect();
@@ -120,7 +122,16 @@ export class PacketWorld {
     await this.#ip("node", "route add 10.128.0.0/9 via 192.168.2.2");
     // Every pod address is this machine's.
     await this.#ip("pods", "route add local 10.128.0.0/9 dev lo");
-    const [program, ...args] = this.in("node", ["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"]);
+    await this.#set("node", "net.ipv4.ip_forward=1");
+    // Ports for as many connections as a load makes, none of which is kept after its end.
+    for (const place of ["client", "pods"] as const) {
+      await this.#set(place, "net.ipv4.ip_local_port_range=1024 65535");
+      await this.#set(place, "net.ipv4.tcp_max_tw_buckets=0");
+    }
+  }
+
+  async #set(place: Place, setting: string): Promise<void> {
+    const [program, ...args] = this.in(place, ["sysctl", "-q", "-w", setting]);
     await mustRun(program, args);
   }
 
@@ -225,7 +236,7 @@ function ownProgram(folder: string): string {
 function nginxConfiguration(folder: string): string {
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${folder}/nginx;`);
   const server = `server { listen ${loadPorts.http} backlog=4096; location / { return 200 "ok"; } }`;
-  return `daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log ${folder}/nginx.log;
+  return `daemon off; master_process off; pid ${folder}/nginx.pid; error_log ${folder}/nginx.log;
 events { worker_connections 4096; }
 http { access_log off; keepalive_requests 100000000; ${temporary.join(" ")} ${server} }
 `;
