@@ -144,22 +144,11 @@ export class ForwardSocket {
   /** Sends what the client's credit allows; pays the agent back for what has left; ends when both directions have. */
   #flush(): void {
     if (this.#over) return;
-    for (let frames = this.#sendable(); frames.length > 0; frames = this.#sendable()) this.#send(frames);
+    for (let frames = this.#end.nextFrames(batchBytes); frames.length > 0; frames = this.#end.nextFrames(batchBytes)) this.#send(frames);
     this.#settleDown();
     if (!this.#end.isClosed) return;
     if (this.#options.stream.queuedCost === 0) this.#finish("completed", this.#droppedText());
     else void this.#repay();
-  }
-
-  #sendable(): readonly Frame[] {
-    const frames: Frame[] = [];
-    for (let size = 0; size < batchBytes;) {
-      const frame = this.#end.nextFrame(batchBytes - size);
-      if (frame === undefined) break;
-      frames.push(frame);
-      size += 8 + ("payload" in frame ? frame.payload.length : 0);
-    }
-    return frames;
   }
 
   #settleDown(): void {

@@ -92,7 +92,12 @@ export class UserStream {
     } else {
       if (wholeBody.length > 0) this.#end.queueData(wholeBody, { messageEnd: false, text: false });
       this.#end.queueEnd();
-      const exchange = openExchangeLink({ hub, streamClass: open.class, first: encodeFrames([opening, ...this.#sendable()]), handlers });
+      const exchange = openExchangeLink({
+        hub,
+        streamClass: open.class,
+        first: encodeFrames([opening, ...this.#end.nextFrames(batchBytes)]),
+        handlers,
+      });
       this.#link = exchange.link;
       await Promise.race([exchange.opened, this.#head.promise]);
       this.#flush();
@@ -204,19 +209,9 @@ export class UserStream {
 
   #flush(): void {
     if (this.#over || this.#link === undefined) return;
-    for (let frames = this.#sendable(); frames.length > 0; frames = this.#sendable()) this.#link.send(encodeFrames(frames));
+    for (let frames = this.#end.nextFrames(batchBytes); frames.length > 0; frames = this.#end.nextFrames(batchBytes))
+      this.#link.send(encodeFrames(frames));
     if (this.#end.queuedCost === 0) this.#wakeWriter();
-  }
-
-  #sendable(): Frame[] {
-    const frames: Frame[] = [];
-    for (let bytes = 0; bytes < batchBytes;) {
-      const frame = this.#end.nextFrame(batchBytes - bytes);
-      if (frame === undefined) break;
-      frames.push(frame);
-      bytes += frame.type === "data" || frame.type === "datagram" ? frame.payload.length + 8 : 8;
-    }
-    return frames;
   }
 
   /** The link is gone when both directions have ended. */

@@ -135,7 +135,7 @@ export class ForwardConnection {
   readonly #flush = (): void => {
     if (this.#isOver) return;
     while (this.#socket.bufferedAmount < socketBufferBytes) {
-      const frames = this.#sendable();
+      const frames = this.#end.nextFrames(batchBytes);
       if (frames.length === 0) break;
       this.#send(frames);
     }
@@ -143,17 +143,6 @@ export class ForwardConnection {
     // The gateway closes the socket: behind our end, the last of an upload may still be on its way to the cluster.
     if (this.#end.isClosed) this.#isOver = true;
   };
-
-  #sendable(): readonly Frame[] {
-    const frames: Frame[] = [];
-    for (let size = 0; size < batchBytes;) {
-      const frame = this.#end.nextFrame(batchBytes - size);
-      if (frame === undefined) break;
-      frames.push(frame);
-      size += 8 + ("payload" in frame ? frame.payload.length : 0);
-    }
-    return frames;
-  }
 
   #send(frames: readonly Frame[]): void {
     if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(encodeFrames(frames), this.#flush);

@@ -7,6 +7,7 @@
  * small and doubles while the reader keeps up (`consumed`), so a stalled reader never gets a large one.
  * Order within a direction is the order of the calls; each direction ends by itself (half-close), or both by a reset.
  */
+import { frameBytes } from "./frame.ts";
 import type { Frame, ResetCode } from "./frame.ts";
 import type { WindowPool } from "./window-pool.ts";
 import { frameCostBytes, initialWindowBytes, maxDataBytes, maxQueuedDatagrams, maxWindowBytes, windowGrowthMs } from "./limits.ts";
@@ -162,6 +163,18 @@ export class StreamEnd {
     this.#queue.shift();
     if (first.type === "end") this.#sentEnd = true;
     return { ...first, stream: this.id };
+  }
+
+  /** The next frames for one message of about `maxBytes`; none when nothing may go. For an end that has a link to itself. */
+  nextFrames(maxBytes: number): readonly Frame[] {
+    const frames: Frame[] = [];
+    for (let bytes = 0; bytes < maxBytes;) {
+      const frame = this.nextFrame(maxBytes - bytes);
+      if (frame === undefined) break;
+      frames.push(frame);
+      bytes += frameBytes(frame);
+    }
+    return frames;
   }
 
   /** Whether a datagram waits for which there is credit. */
