@@ -4,13 +4,12 @@ import { forwardProtocol, forwardTargetHeader } from "#core/kube/forward-target.
 import { ForwardSocket } from "#workers/hub/forward-socket.ts";
 import { hubOf } from "#workers/hub/stubs.ts";
 import { UserStream } from "#workers/hub/user-stream.ts";
-import { issuerLimits } from "#workers/issuer/limits.ts";
-import { Expiry } from "./expiry.ts";
+import { endWithCredential } from "./stream-expiry.ts";
 import type { KubeCall } from "./kube.ts";
 import { refuseUpgrade } from "./kube-websocket.ts";
 
 export async function answerForward(call: KubeCall): Promise<Response> {
-  const { gateway, open, audit, signal, token } = call;
+  const { gateway, open, audit, signal } = call;
   const user = new UserStream({ hub: hubOf(gateway.env, open.cluster), open, wholeBody: undefined, windows: gateway.windows });
   const abort = () => user.fail("CANCELLED", "the client has gone", "CANCEL");
   signal.addEventListener("abort", abort);
@@ -20,12 +19,7 @@ export async function answerForward(call: KubeCall): Promise<Response> {
   const { 0: client, 1: server } = new WebSocketPair();
   server.binaryType = "arraybuffer";
   server.accept();
-  const expiry = new Expiry({
-    atMs: Math.min(head.expiresAtMs ?? Number.POSITIVE_INFINITY, token.expiresAtMs),
-    isRevoked: call.isRevoked,
-    recheckMs: issuerLimits.recheckMs,
-    onExpired: () => user.fail("SESSION_ENDED", "the credential that opened this stream has ended", "EXPIRED"),
-  });
+  const expiry = endWithCredential(call, user, head);
   const socket = new ForwardSocket({
     stream: user,
     socket: server,

@@ -8,8 +8,8 @@ import type { HeadPayload } from "#core/tunnel/payload.ts";
 import { readBody } from "#workers/hub/response-body.ts";
 import { UserStream } from "#workers/hub/user-stream.ts";
 import { DiscoveryCapture } from "./discovery.ts";
-import { issuerLimits } from "#workers/issuer/limits.ts";
-import { Expiry } from "./expiry.ts";
+import type { Expiry } from "./expiry.ts";
+import { endWithCredential } from "./stream-expiry.ts";
 import type { KubeCall } from "./kube.ts";
 import { withPrefixedLocation } from "#workers/gateway.ts";
 import { hubOf } from "#workers/hub/stubs.ts";
@@ -95,12 +95,7 @@ function respond(call: KubeCall, user: UserStream, head: HeadPayload, hubMs: num
     user.cancel();
     throw new GatewayError(sanitized.code, sanitized.message);
   }
-  const expiry = new Expiry({
-    atMs: Math.min(head.expiresAtMs ?? Number.POSITIVE_INFINITY, call.token.expiresAtMs),
-    isRevoked: call.isRevoked,
-    recheckMs: issuerLimits.recheckMs,
-    onExpired: () => user.fail("SESSION_ENDED", "the credential that opened this stream has ended", "EXPIRED"),
-  });
+  const expiry = endWithCredential(call, user, head);
   const isEmpty = bodiless.has(head.status) || call.open.method === "HEAD";
   const body = isEmpty ? null : carryBody({ call, user, head, expiry, headers: sanitized.headers });
   if (isEmpty) {

@@ -7,8 +7,7 @@ import type { HeadPayload } from "#core/tunnel/payload.ts";
 import { ClientSocket } from "#workers/hub/client-socket.ts";
 import { readBody } from "#workers/hub/response-body.ts";
 import { UserStream } from "#workers/hub/user-stream.ts";
-import { issuerLimits } from "#workers/issuer/limits.ts";
-import { Expiry } from "./expiry.ts";
+import { endWithCredential } from "./stream-expiry.ts";
 import { rawOpening, UploadReport } from "./kube-raw.ts";
 import type { KubeCall } from "./kube.ts";
 import { sanitizeResponseHeaders } from "#core/kube/response-headers.ts";
@@ -35,12 +34,7 @@ export async function answerWebSocket(call: KubeCall): Promise<Response> {
   const report = isRaw ? new UploadReport(user, (text) => socket.tell(text)) : undefined;
   const protocol = isRaw ? rawProtocol : (head.protocol ?? "");
   const kind = call.upgrade.type === "websocket" ? call.upgrade.kind : "other";
-  const expiry = new Expiry({
-    atMs: Math.min(head.expiresAtMs ?? Number.POSITIVE_INFINITY, call.token.expiresAtMs),
-    isRevoked: call.isRevoked,
-    recheckMs: issuerLimits.recheckMs,
-    onExpired: () => user.fail("SESSION_ENDED", "the credential that opened this stream has ended", "EXPIRED"),
-  });
+  const expiry = endWithCredential(call, user, head);
   const socket = new ClientSocket({
     stream: user,
     socket: server,
