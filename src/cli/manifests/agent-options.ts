@@ -1,5 +1,6 @@
 /** What the agent's manifests are made from, and the names that are the same in every cluster. */
 import type { ClusterName } from "#core/brand.ts";
+import type { Account } from "./parts.ts";
 
 /** What the manifests are made from. */
 export interface AgentManifestOptions {
@@ -30,5 +31,6 @@ export interface AgentManifestOptions {
 /** Where everything lives; the gateway is told the ServiceAccount's name as the subject that may join. */
 export const agentNamespace = "sallyport-system";
 export const agentServiceAccount = "sallyport-agent";
+export const agentAccount: Account = { name: agentServiceAccount, namespace: agentNamespace };
 /** The subject of the agent's ServiceAccount tokens (Kubernetes: system:serviceaccount:NAMESPACE:NAME). */
 export const agentSubject = `system:serviceaccount:${agentNamespace}:${agentServiceAccount}`;

@@ -2,7 +2,8 @@
  * The agent's role `apiserver-lb` on every node: a balancer that clients of the node reach at localhost. It has a namespace and a
  * ServiceAccount of its own, which may look where the apiservers are and nothing else.
  */
-import { items, literal } from "./yaml-text.ts";
+import { type Account, apiTokenMount, apiTokenVolume, renderArguments, renderBinding, renderServiceAccount } from "./parts.ts";
+import { literal } from "./yaml-text.ts";
 
 /** What the manifests are made from. */
 export interface ApiserverLbManifestOptions {
@@ -14,8 +15,7 @@ export interface ApiserverLbManifestOptions {
 
 const name = "sallyport-apiserver-lb";
 const namespace = name;
-const apiFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
-const apiTokenSeconds = 3600;
+const account: Account = { name, namespace };
 const statusPort = 7444;
 /** Connections may go on so long after a pod was told to stop; its grace period is longer. */
 const drainSeconds = 30;
@@ -42,14 +42,7 @@ metadata:
     pod-security.kubernetes.io/enforce: privileged
 `;
 
-const serviceAccount = `apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: ${literal(name)}
-  namespace: ${literal(namespace)}
-# The DaemonSet mounts the token that the role uses, with a lifetime of its own.
-automountServiceAccountToken: false
-`;
+const serviceAccount = renderServiceAccount(account, "The DaemonSet mounts the token that the role uses, with a lifetime of its own.");
 
 const role = `# Kubernetes gives /readyz to every account, by its own ClusterRole system:public-info-viewer.
 apiVersion: rbac.authorization.k8s.io/v1
@@ -64,20 +57,7 @@ rules:
     verbs: [list]
 `;
 
-const binding = `apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata:
-  name: ${literal(name)}
-  namespace: "default"
-roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: Role
-  name: ${literal(name)}
-subjects:
-  - kind: ServiceAccount
-    name: ${literal(name)}
-    namespace: ${literal(namespace)}
-`;
+const binding = renderBinding("Role", name, account, "default");
 
 function renderDaemonSet(options: ApiserverLbManifestOptions): string {
   return `apiVersion: apps/v1
@@ -125,7 +105,7 @@ function renderPod({ image, listen }: ApiserverLbManifestOptions): string {
           # Why it could not start stands in the pod's status too.
           terminationMessagePolicy: FallbackToLogsOnError
           args:
-${items(args, 12)}          # Not alive where it listens no more; that no apiserver is ready is not its own fault, and no reason to cut what is open.
+${renderArguments(args)}          # Not alive where it listens no more; that no apiserver is ready is not its own fault, and no reason to cut what is open.
           livenessProbe:
             httpGet: { host: 127.0.0.1, path: /livez, port: ${statusPort} }
             periodSeconds: 20
@@ -143,13 +123,6 @@ ${items(args, 12)}          # Not alive where it listens no more; that no apiser
             capabilities: { drop: [ALL] }
             seccompProfile: { type: RuntimeDefault }
           volumeMounts:
-            - { name: api-token, mountPath: ${apiFolder}, readOnly: true }
-      volumes:
-        - name: api-token
-          projected:
-            sources:
-              - serviceAccountToken: { path: token, expirationSeconds: ${apiTokenSeconds} }
-              - configMap: { name: kube-root-ca.crt, items: [{ key: ca.crt, path: ca.crt }] }
-              - downwardAPI: { items: [{ path: namespace, fieldRef: { fieldPath: metadata.namespace } }] }
-`;
+${apiTokenMount}      volumes:
+${apiTokenVolume}`;
 }

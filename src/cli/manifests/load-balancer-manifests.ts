@@ -1,5 +1,15 @@
 /** The agent's role `load-balancer`, in a namespace and with a ServiceAccount of its own: two replicas, one of which works. */
-import { items, literal } from "./yaml-text.ts";
+import {
+  type Account,
+  apiTokenMount,
+  apiTokenVolume,
+  renderArguments,
+  renderBinding,
+  renderServiceAccount,
+  tmpMount,
+  tmpVolume,
+} from "./parts.ts";
+import { literal } from "./yaml-text.ts";
 
 /** What the manifests are made from. */
 export interface LoadBalancerManifestOptions {
@@ -11,10 +21,9 @@ export interface LoadBalancerManifestOptions {
 
 const name = "sallyport-load-balancer";
 const namespace = name;
+const account: Account = { name, namespace };
 /** The role's Lease for the driver node-ip. */
 const lease = `${name}-node-ip`;
-const apiFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
-const apiTokenSeconds = 3600;
 const listenPort = 10_258;
 
 /** Everything to apply, in the order in which it has to exist. */
@@ -24,7 +33,13 @@ export function renderLoadBalancerManifests(options: LoadBalancerManifestOptions
 
 /** The rights alone, for admins who review or install them apart. */
 export function renderLoadBalancerRbac(): string {
-  return [serviceAccount, clusterRole, bind("ClusterRole"), role, bind("Role")].join("---\n");
+  return [
+    serviceAccount,
+    clusterRole,
+    renderBinding("ClusterRole", name, account),
+    role,
+    renderBinding("Role", name, account, namespace),
+  ].join("---\n");
 }
 
 const head = "# Load balancers for Services of type LoadBalancer. docs/load-balancers.md says what the flags mean.\n";
@@ -37,14 +52,7 @@ metadata:
     pod-security.kubernetes.io/enforce: restricted
 `;
 
-const serviceAccount = `apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: ${literal(name)}
-  namespace: ${literal(namespace)}
-# The Deployment mounts the token that the role uses, with a lifetime of its own.
-automountServiceAccountToken: false
-`;
+const serviceAccount = renderServiceAccount(account, "The Deployment mounts the token that the role uses, with a lifetime of its own.");
 
 const clusterRole = `apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -97,22 +105,6 @@ rules:
     verbs: [get, update]
 `;
 
-function bind(kind: "ClusterRole" | "Role"): string {
-  return `apiVersion: rbac.authorization.k8s.io/v1
-kind: ${kind}Binding
-metadata:
-  name: ${literal(name)}
-${kind === "Role" ? `  namespace: ${literal(namespace)}\n` : ""}roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: ${kind}
-  name: ${literal(name)}
-subjects:
-  - kind: ServiceAccount
-    name: ${literal(name)}
-    namespace: ${literal(namespace)}
-`;
-}
-
 const disruptionBudget = `apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
@@ -144,8 +136,7 @@ ${renderPod(options)}`;
 }
 
 function renderPod({ image, flags }: LoadBalancerManifestOptions): string {
-  // Kubernetes replaces $(NAME) in arguments.
-  const args = ["agent", "--roles=load-balancer", ...flags].map((argument) => argument.replaceAll("$", "$$$$"));
+  const args = ["agent", "--roles=load-balancer", ...flags];
   return `      serviceAccountName: ${literal(name)}
       automountServiceAccountToken: false
       enableServiceLinks: false
@@ -170,7 +161,7 @@ function renderPod({ image, flags }: LoadBalancerManifestOptions): string {
           # Why it could not start stands in the pod's status too.
           terminationMessagePolicy: FallbackToLogsOnError
           args:
-${items(args, 12)}          env:
+${renderArguments(args)}          env:
             # The Lease's holder, and where the Lease is.
             - { name: POD_NAME, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
             - { name: POD_NAMESPACE, valueFrom: { fieldRef: { fieldPath: metadata.namespace } } }
@@ -188,16 +179,6 @@ ${items(args, 12)}          env:
             readOnlyRootFilesystem: true
             capabilities: { drop: [ALL] }
           volumeMounts:
-            - { name: api-token, mountPath: ${apiFolder}, readOnly: true }
-            - { name: tmp, mountPath: /tmp }
-      volumes:
-        - name: api-token
-          projected:
-            sources:
-              - serviceAccountToken: { path: token, expirationSeconds: ${apiTokenSeconds} }
-              - configMap: { name: kube-root-ca.crt, items: [{ key: ca.crt, path: ca.crt }] }
-              - downwardAPI: { items: [{ path: namespace, fieldRef: { fieldPath: metadata.namespace } }] }
-        - name: tmp
-          emptyDir: { sizeLimit: 16Mi }
-`;
+${apiTokenMount}${tmpMount}      volumes:
+${apiTokenVolume}${tmpVolume}`;
 }

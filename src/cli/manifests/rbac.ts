@@ -1,7 +1,8 @@
 /** The agent's rights in the cluster, each with its reason. */
 import { originalUserExtra } from "#core/kube/impersonation.ts";
 import { credentialIdKey } from "#identity/mapping.ts";
-import { type AgentManifestOptions, agentNamespace, agentServiceAccount } from "./agent-options.ts";
+import { agentAccount, type AgentManifestOptions, agentNamespace } from "./agent-options.ts";
+import { renderBinding, renderServiceAccount } from "./parts.ts";
 import { items, literal } from "./yaml-text.ts";
 
 /** The Secret with the cluster's key pair. */
@@ -20,14 +21,10 @@ export function renderRbac(options: AgentManifestOptions): string {
   );
 }
 
-const serviceAccount = `apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: ${literal(agentServiceAccount)}
-  namespace: ${literal(agentNamespace)}
-# The Deployment mounts the two tokens that the agent uses, with their own audiences and lifetimes.
-automountServiceAccountToken: false
-`;
+const serviceAccount = renderServiceAccount(
+  agentAccount,
+  "The Deployment mounts the two tokens that the agent uses, with their own audiences and lifetimes.",
+);
 
 function clusterRole({ allowedGroups, extraKeys }: AgentManifestOptions): string {
   const extras = [...new Set([...extraKeys, credentialIdKey, originalUserExtra])].toSorted();
@@ -78,7 +75,7 @@ ${items(allowedGroups, 6)}    verbs: [impersonate]
 `;
 }
 
-const clusterRoleBinding = binding("ClusterRole", impersonator);
+const clusterRoleBinding = renderBinding("ClusterRole", impersonator, agentAccount);
 
 const forwardRole = `# What "sallyport forward" rests on: the agent finds the addresses of targets itself, and reaches none that these objects do not have.
 # Without this role and its binding forwards are refused, and all else works.
@@ -110,7 +107,7 @@ rules:
     verbs: [list]
 `;
 
-const forwardBinding = binding("ClusterRole", forwarder);
+const forwardBinding = renderBinding("ClusterRole", forwarder, agentAccount);
 
 const apiserverRole = `apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -124,7 +121,7 @@ rules:
     verbs: [list]
 `;
 
-const apiserverBinding = binding("Role", apiserverReader, "default");
+const apiserverBinding = renderBinding("Role", apiserverReader, agentAccount, "default");
 
 const keyRole = `apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -139,20 +136,4 @@ rules:
     verbs: [get, update]
 `;
 
-const keyBinding = binding("Role", keyKeeper, agentNamespace);
-
-function binding(kind: "ClusterRole" | "Role", role: string, namespace?: string): string {
-  return `apiVersion: rbac.authorization.k8s.io/v1
-kind: ${kind}Binding
-metadata:
-  name: ${literal(role)}
-${namespace === undefined ? "" : `  namespace: ${literal(namespace)}\n`}roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: ${kind}
-  name: ${literal(role)}
-subjects:
-  - kind: ServiceAccount
-    name: ${literal(agentServiceAccount)}
-    namespace: ${literal(agentNamespace)}
-`;
-}
+const keyBinding = renderBinding("Role", keyKeeper, agentAccount, agentNamespace);

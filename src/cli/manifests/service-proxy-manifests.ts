@@ -3,8 +3,18 @@
  * of the node (the host's network, NET_ADMIN) is what the other roles must never have, and the other way round.
  */
 import { serviceProxyNamespace as namespace } from "#core/node-states.ts";
-import { agentNamespace, agentServiceAccount } from "./agent-options.ts";
-import { block, items, literal } from "./yaml-text.ts";
+import { agentAccount } from "./agent-options.ts";
+import {
+  type Account,
+  apiTokenMount,
+  apiTokenVolume,
+  renderArguments,
+  renderBinding,
+  renderServiceAccount,
+  tmpMount,
+  tmpVolume,
+} from "./parts.ts";
+import { block, literal } from "./yaml-text.ts";
 
 /** What the manifests are made from. */
 export interface ServiceProxyManifestOptions {
@@ -19,12 +29,11 @@ export interface ServiceProxyManifestOptions {
 }
 
 const name = "sallyport-service-proxy";
+const ownAccount: Account = { name, namespace };
 const stateReader = "sallyport-node-states";
 /** Where kube-proxy's own manifests have its files, so that the paths in them stay right. */
 const configFolder = "/var/lib/kube-proxy";
-const apiFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
 const sysctlFolder = "/host/proc/sys";
-const apiTokenSeconds = 3600;
 const healthzPort = 10_256;
 
 /** Everything to apply, in the order in which it has to exist. */
@@ -34,8 +43,13 @@ export function renderServiceProxyManifests(options: ServiceProxyManifestOptions
 
 /** The rights alone, for admins who review or install them apart. */
 export function renderServiceProxyRbac({ startupTaint }: ServiceProxyManifestOptions): string {
-  const clusterWide = [renderClusterRole(startupTaint), bind("ClusterRole", name, ownAccount)];
-  const inNamespace = [stateRole, bind("Role", name, ownAccount), readerRole, bind("Role", stateReader, agentAccount)];
+  const clusterWide = [renderClusterRole(startupTaint), renderBinding("ClusterRole", name, ownAccount)];
+  const inNamespace = [
+    stateRole,
+    renderBinding("Role", name, ownAccount, namespace),
+    readerRole,
+    renderBinding("Role", stateReader, agentAccount, namespace),
+  ];
   return [serviceAccount, ...clusterWide, ...inNamespace].join("---\n");
 }
 
@@ -51,14 +65,7 @@ metadata:
     pod-security.kubernetes.io/enforce: privileged
 `;
 
-const serviceAccount = `apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: ${literal(name)}
-  namespace: ${literal(namespace)}
-# The DaemonSet mounts the token that the role uses, with a lifetime of its own.
-automountServiceAccountToken: false
-`;
+const serviceAccount = renderServiceAccount(ownAccount, "The DaemonSet mounts the token that the role uses, with a lifetime of its own.");
 
 function renderClusterRole(startupTaint: string | undefined): string {
   return `apiVersion: rbac.authorization.k8s.io/v1
@@ -130,30 +137,6 @@ rules:
     verbs: [list]
 `;
 
-interface Account {
-  readonly name: string;
-  readonly namespace: string;
-}
-
-const ownAccount: Account = { name, namespace };
-const agentAccount: Account = { name: agentServiceAccount, namespace: agentNamespace };
-
-function bind(kind: "ClusterRole" | "Role", role: string, account: Account): string {
-  return `apiVersion: rbac.authorization.k8s.io/v1
-kind: ${kind}Binding
-metadata:
-  name: ${literal(role)}
-${kind === "Role" ? `  namespace: ${literal(namespace)}\n` : ""}roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: ${kind}
-  name: ${literal(role)}
-subjects:
-  - kind: ServiceAccount
-    name: ${literal(account.name)}
-    namespace: ${literal(account.namespace)}
-`;
-}
-
 function renderConfigMap({ configuration }: ServiceProxyManifestOptions): string {
   return `# kube-proxy's own configuration file, unchanged. Pods end and start anew within some two minutes of a change that means something; the
 # rules stay meanwhile, and running connections go on. A file with a mistake changes nothing: "sallyport status" tells it.
@@ -207,7 +190,7 @@ function renderPod(options: ServiceProxyManifestOptions): string {
           # Why it could not start stands in the pod's status too.
           terminationMessagePolicy: FallbackToLogsOnError
           args:
-${items(serviceProxyArguments(options), 12)}          env:
+${renderArguments(serviceProxyArguments(options))}          env:
             - { name: NODE_NAME, valueFrom: { fieldRef: { fieldPath: spec.nodeName } } }
           # A proxy whose rules have been late for a minute is restarted; /healthz, which load balancers ask, is something else.
           livenessProbe:
@@ -226,28 +209,18 @@ ${items(serviceProxyArguments(options), 12)}          env:
             seccompProfile: { type: RuntimeDefault }
           volumeMounts:
             - { name: configuration, mountPath: ${configFolder}, readOnly: true }
-            - { name: api-token, mountPath: ${apiFolder}, readOnly: true }
-            - { name: sysctls, mountPath: ${sysctlFolder}/net }
-            - { name: tmp, mountPath: /tmp }
-${volumes}`;
+${apiTokenMount}            - { name: sysctls, mountPath: ${sysctlFolder}/net }
+${tmpMount}${volumes}`;
 }
 
 const volumes = `      volumes:
         - name: configuration
           configMap: { name: ${literal(name)} }
-        - name: api-token
-          projected:
-            sources:
-              - serviceAccountToken: { path: token, expirationSeconds: ${apiTokenSeconds} }
-              - configMap: { name: kube-root-ca.crt, items: [{ key: ca.crt, path: ca.crt }] }
-              - downwardAPI: { items: [{ path: namespace, fieldRef: { fieldPath: metadata.namespace } }] }
-        # The settings of connection tracking: a container's own /proc/sys is read-only. Without this mount they are the node's own, and
+${apiTokenVolume}        # The settings of connection tracking: a container's own /proc/sys is read-only. Without this mount they are the node's own, and
         # the log says which of them differ.
         - name: sysctls
           hostPath: { path: /proc/sys/net, type: Directory }
-        - name: tmp
-          emptyDir: { sizeLimit: 16Mi }
-`;
+${tmpVolume}`;
 
 function serviceProxyArguments({ apiservers, startupTaint }: ServiceProxyManifestOptions): readonly string[] {
   return [
@@ -257,5 +230,5 @@ function serviceProxyArguments({ apiservers, startupTaint }: ServiceProxyManifes
     ...apiservers.map((url) => `--apiserver=${url}`),
     `--sysctl-folder=${sysctlFolder}`,
     ...(startupTaint === undefined ? [] : [`--startup-taint=${startupTaint}`]),
-  ].map((argument) => argument.replaceAll("$", "$$$$")); // Kubernetes replaces $(NAME) in arguments
+  ];
 }

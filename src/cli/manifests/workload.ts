@@ -1,16 +1,14 @@
 /** The agent's configuration, its Deployment and what guards it. */
 import { type AgentManifestOptions, agentNamespace, agentServiceAccount } from "./agent-options.ts";
+import { apiTokenMount, apiTokenVolume, renderArguments, tmpMount, tmpVolume } from "./parts.ts";
 import { keySecret } from "./rbac.ts";
-import { block, items, literal } from "./yaml-text.ts";
+import { block, literal } from "./yaml-text.ts";
 
 const configMap = "sallyport-authentication";
 const configFolder = "/etc/sallyport";
 const joinFolder = "/var/run/secrets/sallyport/join";
-/** Where in-cluster clients look for their credentials. */
-const apiFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
 /** The shortest that the TokenRequest API gives; the kubelet renews a token when four fifths have passed. */
 const joinTokenSeconds = 600;
-const apiTokenSeconds = 3600;
 /** The Deployment's grace period: longer than the agent lets its streams run after it was told to stop. */
 const graceSeconds = 60;
 const httpsPort = 443;
@@ -96,7 +94,7 @@ function renderPod(options: AgentManifestOptions): string {
           # Why it could not start stands in the pod's status too.
           terminationMessagePolicy: FallbackToLogsOnError
           args:
-${items(agentArguments(options).map(escapeVariables), 12)}          env:
+${renderArguments(agentArguments(options))}          env:
             # Tells the replicas apart at the gateway, and names them in the audit log.
             - { name: POD_UID, valueFrom: { fieldRef: { fieldPath: metadata.uid } } }
             - { name: POD_NAME, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
@@ -113,9 +111,7 @@ ${items(agentArguments(options).map(escapeVariables), 12)}          env:
           volumeMounts:
             - { name: configuration, mountPath: ${configFolder}, readOnly: true }
             - { name: join-token, mountPath: ${joinFolder}, readOnly: true }
-            - { name: api-token, mountPath: ${apiFolder}, readOnly: true }
-            - { name: tmp, mountPath: /tmp }
-${renderVolumes(options)}`;
+${apiTokenMount}${tmpMount}${renderVolumes(options)}`;
 }
 
 function renderVolumes(options: AgentManifestOptions): string {
@@ -131,15 +127,7 @@ function renderVolumes(options: AgentManifestOptions): string {
                   audience: ${literal(options.joinAudience)}
                   expirationSeconds: ${joinTokenSeconds}
         # Shown to this cluster's apiservers.
-        - name: api-token
-          projected:
-            sources:
-              - serviceAccountToken: { path: token, expirationSeconds: ${apiTokenSeconds} }
-              - configMap: { name: kube-root-ca.crt, items: [{ key: ca.crt, path: ca.crt }] }
-              - downwardAPI: { items: [{ path: namespace, fieldRef: { fieldPath: metadata.namespace } }] }
-        - name: tmp
-          emptyDir: { sizeLimit: 16Mi }
-`;
+${apiTokenVolume}${tmpVolume}`;
 }
 
 function agentArguments(options: AgentManifestOptions): readonly string[] {
@@ -156,11 +144,6 @@ function agentArguments(options: AgentManifestOptions): readonly string[] {
     `--join-token-file=${joinFolder}/token`,
     `--key-secret=${agentNamespace}/${keySecret}`,
   ];
-}
-
-/** Kubernetes replaces $(NAME) in arguments; $$ stands for one dollar sign (core/v1 Container, args). */
-function escapeVariables(argument: string): string {
-  return argument.replaceAll("$", "$$$$");
 }
 
 const disruptionBudget = `apiVersion: policy/v1
