@@ -4,13 +4,11 @@
  */
 import type { Duplex } from "node:stream";
 import { GatewayError } from "#core/errors.ts";
-import { listValues } from "#core/kube/headers.ts";
 import type { ResetCode } from "#core/tunnel/frame.ts";
 import { highWaterBytes } from "#agent/tunnel/tunnel-stream.ts";
 import type { DataKind, TunnelStream } from "#agent/tunnel/tunnel-stream.ts";
-import { requestHeaders } from "./admitted.ts";
 import type { AdmittedRequest, HandlerOptions } from "./admitted.ts";
-import { carryAnswer } from "./forward-websocket.ts";
+import { switchProtocol } from "./upgrade.ts";
 
 /** Every chunk is a message of its own: borders mean nothing, and nobody waits for a later one. */
 const bytes = { messageEnd: true, text: false };
@@ -25,33 +23,22 @@ export async function forwardRaw(
   abort: AbortController,
 ): Promise<void> {
   const { open, token } = admitted;
-  const startedMs = performance.now();
-  stream.listen({
-    onData: (_p, _k, consumed) => consumed(), // nothing passes before the 101
-    onEnd: () => abort.abort(new GatewayError("CANCELLED", "the user has gone")),
-    onReset: () => abort.abort(new GatewayError("CANCELLED", "the user has gone")),
-    onDrain: () => undefined,
-  });
-  const outcome = await options.apiservers.upgrade({
-    method: open.method,
-    target: open.target,
-    headers: await requestHeaders(options, admitted, listValues(open.headers, "x-stream-protocol-version")),
-    body: undefined,
-    longRunning: true,
-    affinity: admitted.identity.username,
-    signal: abort.signal,
+  const switched = await switchProtocol(options, {
+    admitted,
+    stream,
+    abort,
+    offers: "x-stream-protocol-version",
     protocol: open.upgrade,
+    onEnd: () => abort.abort(new GatewayError("CANCELLED", "the user has gone")),
   });
-  const timing = { verifyMs: admitted.verifyMs, upstreamMs: performance.now() - startedMs };
-  if (outcome.type === "answered") return carryAnswer(outcome.response, admitted, stream, timing);
-  if (stream.isClosed) return void outcome.socket.destroy();
-  const bridge = new RawBridge(admitted, stream, outcome.socket);
+  if (switched === undefined) return;
+  const bridge = new RawBridge(admitted, stream, switched.socket);
   bridge.onOver = options.sessions.enter(token, {
     onExpired: () => bridge.fail("EXPIRED", "the credential has ended"),
     onExtended: (expiresAtMs) => stream.extend(expiresAtMs),
   });
-  stream.sendHead({ status: 101, headers: outcome.headers, expiresAtMs: token.expiresAtMs, timing });
-  bridge.start(outcome.head);
+  stream.sendHead({ status: 101, headers: switched.headers, expiresAtMs: token.expiresAtMs, timing: switched.timing });
+  bridge.start(switched.head);
 }
 
 class RawBridge {

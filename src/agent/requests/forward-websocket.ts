@@ -2,23 +2,18 @@
  * An upgrade to a WebSocket: exec, attach, port-forward, and watches and logs that ask for one. Messages keep their borders, type and
  * order both ways, and a close its code and reason; an answer that is no upgrade is carried as a plain one.
  */
-import { GatewayError } from "#core/errors.ts";
-import { listValues } from "#core/kube/headers.ts";
 import type { ResetCode } from "#core/tunnel/frame.ts";
 import { maxStreamMessageBytes } from "#core/tunnel/limits.ts";
 import { tmpdir } from "node:os";
 import { highWaterBytes } from "#agent/tunnel/tunnel-stream.ts";
 import type { DataKind, TunnelStream } from "#agent/tunnel/tunnel-stream.ts";
-import { requestHeaders } from "./admitted.ts";
 import type { AdmittedRequest, HandlerOptions } from "./admitted.ts";
-import type { ApiserverResponse, WebSocketPeer } from "./ports.ts";
+import type { WebSocketPeer } from "./ports.ts";
+import { switchProtocol } from "./upgrade.ts";
 import { UploadSpool } from "./upload-spool.ts";
 
 /** Credit given at once for an upload: a Worker cannot make its client wait, so the first bytes must not wait for a round trip. */
 const uploadCreditBytes = 4 << 20;
-
-/** Largest piece of an answer's body in one write. */
-const plain = { messageEnd: false, text: false };
 
 export async function forwardWebSocket(
   options: HandlerOptions,
@@ -26,27 +21,16 @@ export async function forwardWebSocket(
   stream: TunnelStream,
   abort: AbortController,
 ): Promise<void> {
-  const { open, token } = admitted;
-  const startedMs = performance.now();
-  stream.listen({
-    onData: (_p, _k, consumed) => consumed(),
+  const { token } = admitted;
+  const switched = await switchProtocol(options, {
+    admitted,
+    stream,
+    abort,
+    offers: "sec-websocket-protocol",
     onEnd: () => undefined,
-    onReset: () => abort.abort(new GatewayError("CANCELLED", "the user has gone")),
-    onDrain: () => undefined,
   });
-  const outcome = await options.apiservers.upgrade({
-    method: open.method,
-    target: open.target,
-    headers: await requestHeaders(options, admitted, listValues(open.headers, "sec-websocket-protocol")),
-    body: undefined,
-    longRunning: true,
-    affinity: admitted.identity.username,
-    signal: abort.signal,
-  });
-  const timing = { verifyMs: admitted.verifyMs, upstreamMs: performance.now() - startedMs };
-  if (outcome.type === "answered") return carryAnswer(outcome.response, admitted, stream, timing);
-  if (stream.isClosed) return void outcome.socket.destroy();
-  const peer = options.createWebSocket(outcome.socket, outcome.head, outcome.protocol);
+  if (switched === undefined) return;
+  const peer = options.createWebSocket(switched.socket, switched.head, switched.protocol);
   const bridge = new WebSocketBridge(admitted, stream, peer);
   bridge.onOver = options.sessions.enter(token, {
     onExpired: () => bridge.fail("EXPIRED", "the credential has ended"),
@@ -54,37 +38,13 @@ export async function forwardWebSocket(
   });
   stream.sendHead({
     status: 101,
-    headers: outcome.headers,
-    ...(outcome.protocol !== undefined && { protocol: outcome.protocol }),
+    headers: switched.headers,
+    ...(switched.protocol !== undefined && { protocol: switched.protocol }),
     expiresAtMs: token.expiresAtMs,
-    timing,
+    timing: switched.timing,
   });
   stream.grant(uploadCreditBytes);
   bridge.start();
-}
-
-/** Carries what an apiserver answered instead of switching. */
-export function carryAnswer(
-  response: ApiserverResponse,
-  admitted: AdmittedRequest,
-  stream: TunnelStream,
-  timing: { readonly verifyMs: number; readonly upstreamMs: number },
-): void {
-  const { body } = response;
-  stream.sendHead({ status: response.status, headers: response.headers, timing });
-  stream.listen({
-    onData: (_p, _k, consumed) => consumed(),
-    onEnd: () => undefined,
-    onReset: () => body.destroy(),
-    onDrain: () => body.resume(),
-  });
-  body.on("data", (chunk: Uint8Array) => {
-    stream.write(chunk, plain);
-    if (stream.queuedCost >= highWaterBytes) body.pause();
-  });
-  body.on("end", () => stream.end());
-  body.on("error", () => stream.reset("TRUNCATED", "the apiserver broke off its answer"));
-  admitted.record.end({ status: response.status, reason: "refused upgrade", bytesIn: stream.receivedBytes, bytesOut: stream.sentBytes });
 }
 
 class WebSocketBridge {
